@@ -1,0 +1,108 @@
+// The contract of every kernel. Kernels take pointers and sizes; they know nothing of models, allocate nothing and cannot fail.
+//
+// Exactness: <op>_scalar.c is the specification. Every other variant gives the same bits, floats included: sums of floats have a
+// fixed order (stated at the function), no variant fuses a multiplication with an addition, and exp is our own. So the same
+// model, prompt and seed give the same text natively, in strict and in relaxed SIMD, and on any number of threads.
+//
+// Alignment: float and int8 buffers made by this library are aligned to 16 bytes; weights have the alignment of their file (>= 8).
+// No kernel reads or writes outside the ranges given here.
+#ifndef NB_KERNELS_KERNELS_H
+#define NB_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../format/types.h"
+
+// ---- weights ----------------------------------------------------------------------------------------------------------------
+
+typedef enum nb_layout {
+  NB_LAYOUT_ROWS = 0,  // as in the file: row after row of blocks
+  NB_LAYOUT_X8 = 1,    // groups of 8 rows interleaved, same bytes in all (see pack.c); rows % 8 == 0
+} nb_layout;
+
+typedef struct nb_matrix {
+  const uint8_t *data;
+  nb_type type;
+  nb_layout layout;
+  size_t rows, cols;  // w is [rows, cols]; cols is a multiple of the type's block size
+  size_t row_bytes;   // bytes of one row in the file
+} nb_matrix;
+
+// The layout the kernels of this build want for a type and shape. Packing happens in place on windows of whole row groups while
+// the file streams in.
+nb_layout nb_pack_layout(nb_type type, size_t rows, size_t cols);
+size_t nb_pack_group_rows(nb_layout layout);  // rows of one window: 1 or 8
+// Rearranges one window of nb_pack_group_rows rows in place. scratch has the size of the window and may not overlap it.
+void nb_pack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *window, uint8_t *scratch);
+
+// y[cols] = row `row` of w as floats, exactly as the format defines it, from either layout.
+void nb_dequantize_row(const nb_matrix *w, size_t row, float *y);
+
+// ---- activations ------------------------------------------------------------------------------------------------------------
+
+// How a weight type wants the vectors it is multiplied with.
+typedef enum nb_act_kind {
+  NB_ACT_F32 = 0,     // floats as they are (F32, F16, BF16 weights, and any type when float activations are asked for)
+  NB_ACT_Q8_32 = 1,   // int8 in blocks of 32 (Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL)
+  NB_ACT_Q8_256 = 2,  // int8 in blocks of 256 (Q2_K .. Q6_K, IQ4_XS)
+} nb_act_kind;
+
+nb_act_kind nb_act_kind_of(nb_type type);
+
+// n vectors of `cols` numbers. Only the parts of `kind` are set; block is 32 or 256.
+typedef struct nb_act {
+  nb_act_kind kind;
+  size_t n, cols;
+  const float *x;   // [n, cols]         NB_ACT_F32
+  int8_t *q;        // [n, cols]         quantized values, -127..127
+  float *d;         // [n, cols/block]   x is about d * q
+  int16_t *sums;    // [n, cols/16]      sums of 16 neighbouring q
+} nb_act;
+
+// Bytes of the q, d, sums arrays for n vectors, each padded to 16 bytes; nb_act_place cuts a 16-byte aligned buffer of that size.
+size_t nb_act_bytes(nb_act_kind kind, size_t n, size_t cols);
+void nb_act_place(nb_act *a, nb_act_kind kind, size_t n, size_t cols, void *buffer);
+
+// Quantizes x [n, cols] into a (placed, kind Q8_*). Per block: d = max|x| / 127, q = x * (127 / max|x|) rounded to nearest with
+// ties to even; a block of zeros has d = 0, q = 0. (Blocks with a NaN or infinity give an unspecified, but finite-time, result.)
+void nb_quantize_act(nb_act *a, const float *x);
+
+// ---- matrix times vectors ---------------------------------------------------------------------------------------------------
+
+// y[t, r] = sum over c of w[r, c] * a[t, c], for r in [row0, row1) and every t < a->n; y has row stride `ystride` floats, and
+// y[t * ystride + r] is written. a->kind is nb_act_kind_of(w->type) or NB_ACT_F32. row0 and row1 are multiples of 8, or w->rows.
+// Sums: integer parts exact; block results are added to one float sum a row, from the first block to the last. For float
+// activations: 16 partial sums (column c goes to c mod 16), then folded by halves: i += i+8, i += i+4, (0+2)+(1+3).
+void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1);
+
+// ---- element by element, and rows -------------------------------------------------------------------------------------------
+
+// y[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; x may be y. Sum of squares in 16 partial sums as above.
+void nb_rms_norm(float *y, const float *x, const float *w, size_t n, float eps);
+void nb_add(float *y, const float *x, size_t n);                        // y += x
+void nb_swiglu(float *gate, const float *up, size_t n);                 // gate = gate * sigmoid(gate) * up
+void nb_softmax(float *x, size_t n);                                    // in place; n >= 1; subtracts the maximum first
+float nb_exp(float x);                                                  // the library's own: <= 2 ulp, 0 below -104, inf above 88.8
+
+typedef enum nb_rope_order {
+  NB_ROPE_NORM = 0,  // rotates neighbours (2i, 2i+1): Llama and Mistral files
+  NB_ROPE_NEOX = 1,  // rotates halves (i, i + n_rot/2): Qwen and most others
+} nb_rope_order;
+
+// Rotates the first n_rot numbers of each of n_heads vectors of head_dim numbers by the angles of one position:
+// cos_sin [n_rot/2, 2].
+void nb_rope(float *x, size_t n_heads, size_t head_dim, size_t n_rot, nb_rope_order order, const float *cos_sin);
+
+void nb_f32_to_f16_row(uint16_t *y, const float *x, size_t n);
+
+// Attention of one query position over a cache of f16 keys and values.
+//   q    [n_heads, head_dim] floats
+//   k, v [n_ctx, n_kv_heads * head_dim] f16: row p at k + p * kv_stride; heads h of a group of n_heads / n_kv_heads share KV head h / group
+//   first, n: attends to the rows first .. first + n - 1; n >= 1
+//   out  [n_heads, head_dim];   scratch [n] floats
+// Scores: dot over head_dim in 16 partial sums as above, times scale; softmax; values added in order of position.
+void nb_attention(float *out, const float *q, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads, size_t n_kv_heads,
+                  size_t head_dim, size_t first, size_t n, float scale, float *scratch);
+
+#endif
