@@ -1,0 +1,282 @@
+#include "sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "../kernels/kernels.h"
+
+typedef struct candidate {
+  nb_token id;
+  float logit;
+  float key;  // what the heap orders by: larger is better
+} candidate;
+
+struct nb_sampler {
+  nb_sampling options;
+  uint32_t n_vocab;
+  nb_logit_bias *bias;
+  size_t n_bias;
+  uint64_t state;        // PCG32 (O'Neill 2014), stream fixed
+  candidate *c;          // [n_vocab]
+  nb_token *recent;      // sorted copy of the recent tokens
+  size_t recent_capacity;
+};
+
+void nb_sampling_defaults(nb_sampling *s) {
+  *s = (nb_sampling){.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .typical_p = 1, .repeat_penalty = 1, .repeat_last_n = 64};
+}
+
+static nb_status check(const char *name, double value, double lo, double hi, nb_error *err) {
+  if (value >= lo && value <= hi) return NB_OK;
+  return nb_fail(err, NB_E_ARGUMENT, "%s is %g, outside %g..%g", name, value, lo, hi);
+}
+
+static uint32_t draw(nb_sampler *s) {
+  const uint64_t old = s->state;
+  s->state = old * 6364136223846793005ull + 1442695040888963407ull;
+  const uint32_t x = (uint32_t)(((old >> 18) ^ old) >> 27), rot = (uint32_t)(old >> 59);
+  return x >> rot | x << (-rot & 31);
+}
+
+nb_status nb_sampler_new(uint32_t n_vocab, const nb_sampling *o, const nb_logit_bias *bias, size_t n_bias, nb_sampler **out, nb_error *err) {
+  nb_status st;
+  *out = NULL;
+  if ((st = check("temperature", o->temperature, -1e9, 1e9, err)) || (st = check("top_k", o->top_k, 0, 1e9, err)) ||
+      (st = check("top_p", o->top_p, 0, 1, err)) || (st = check("min_p", o->min_p, 0, 1, err)) ||
+      (st = check("typical_p", o->typical_p, 0, 1, err)) || (st = check("repeat_penalty", o->repeat_penalty, 1e-3, 1e3, err)) ||
+      (st = check("frequency_penalty", o->frequency_penalty, -1e3, 1e3, err)) ||
+      (st = check("presence_penalty", o->presence_penalty, -1e3, 1e3, err)) || (st = check("repeat_last_n", o->repeat_last_n, -1, 1e9, err)))
+    return st;
+  for (size_t i = 0; i < n_bias; i++) {
+    if (bias[i].id < 0 || (uint32_t)bias[i].id >= n_vocab)
+      return nb_fail(err, NB_E_ARGUMENT, "logit_bias names token %d, the vocabulary has %u", (int)bias[i].id, (unsigned)n_vocab);
+    if (isnan(bias[i].bias) || bias[i].bias > 1e9f) return nb_fail(err, NB_E_ARGUMENT, "logit_bias of token %d is not a usable number", (int)bias[i].id);
+  }
+  nb_sampler *s = calloc(1, sizeof *s);
+  if (s) {
+    s->options = *o;
+    s->n_vocab = n_vocab;
+    s->n_bias = n_bias;
+    s->c = malloc((n_vocab ? n_vocab : 1) * sizeof *s->c);
+    s->bias = malloc((n_bias ? n_bias : 1) * sizeof *s->bias);
+  }
+  if (!s || !s->c || !s->bias) {
+    nb_sampler_free(s);
+    return nb_fail_nomem(err, "the sampler", n_vocab * sizeof(candidate));
+  }
+  if (n_bias) memcpy(s->bias, bias, n_bias * sizeof *bias);
+  s->state = 0;
+  draw(s);
+  s->state += o->seed;
+  draw(s);
+  *out = s;
+  return NB_OK;
+}
+
+void nb_sampler_free(nb_sampler *s) {
+  if (!s) return;
+  free(s->c);
+  free(s->bias);
+  free(s->recent);
+  free(s);
+}
+
+// ---- selection: a heap, so that a few best of many cost little --------------------------------------------------------------
+
+static inline int better(const candidate *a, const candidate *b) { return a->key > b->key || (a->key == b->key && a->id < b->id); }
+
+static void sift(candidate *c, size_t n, size_t i) {
+  const candidate moved = c[i];
+  for (size_t child; (child = 2 * i + 1) < n; i = child) {
+    if (child + 1 < n && better(&c[child + 1], &c[child])) child++;
+    if (!better(&c[child], &moved)) break;
+    c[i] = c[child];
+  }
+  c[i] = moved;
+}
+
+static void heapify(candidate *c, size_t n) {
+  for (size_t i = n / 2; i-- > 0;) sift(c, n, i);
+}
+
+// Moves the best of the heap c[0..n) to c[n - 1].
+static void pop(candidate *c, size_t n) {
+  const candidate best = c[0];
+  c[0] = c[n - 1];
+  sift(c, n - 1, 0);
+  c[n - 1] = best;
+}
+
+// The popped ones stand at the end, worst first: brings them to the front, best first.
+static size_t take_popped(candidate *c, size_t n, size_t popped) {
+  for (size_t i = n - popped, j = n - 1; i < j; i++, j--) {
+    const candidate t = c[i];
+    c[i] = c[j];
+    c[j] = t;
+  }
+  memmove(c, c + n - popped, popped * sizeof *c);
+  return popped;
+}
+
+static size_t keep_top_k(candidate *c, size_t n, size_t k) {
+  if (k >= n) return n;
+  for (size_t i = 0; i < n; i++) c[i].key = c[i].logit;
+  heapify(c, n);
+  for (size_t i = 0; i < k; i++) pop(c, n - i);
+  return take_popped(c, n, k);
+}
+
+static float max_logit(const candidate *c, size_t n) {
+  float m = c[0].logit;
+  for (size_t i = 1; i < n; i++) m = c[i].logit > m ? c[i].logit : m;
+  return m;
+}
+
+static double sum_exp(const candidate *c, size_t n, float max) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++) sum += nb_exp(c[i].logit - max);
+  return sum;
+}
+
+// Keeps candidates in the order of their key until their probabilities reach p; at least one.
+static size_t keep_mass(candidate *c, size_t n, float p) {
+  const float max = max_logit(c, n);
+  const double goal = (double)p * sum_exp(c, n, max);
+  double mass = 0;
+  size_t kept = 0;
+  heapify(c, n);
+  while (kept < n && (kept == 0 || mass < goal)) {
+    mass += nb_exp(c[0].logit - max);
+    pop(c, n - kept);
+    kept++;
+  }
+  return take_popped(c, n, kept);
+}
+
+static size_t keep_top_p(candidate *c, size_t n, float p) {
+  if (p >= 1) return n;
+  for (size_t i = 0; i < n; i++) c[i].key = c[i].logit;
+  return keep_mass(c, n, p);
+}
+
+static size_t keep_typical(candidate *c, size_t n, float p) {
+  if (p >= 1) return n;
+  const float max = max_logit(c, n);
+  const double z = sum_exp(c, n, max), log_z = log(z);
+  double entropy = 0;
+  for (size_t i = 0; i < n; i++) {
+    const double probability = nb_exp(c[i].logit - max) / z;
+    if (probability > 0) entropy += probability * (log_z - (double)(c[i].logit - max));
+  }
+  for (size_t i = 0; i < n; i++) c[i].key = (float)-fabs(log_z - (double)(c[i].logit - max) - entropy);
+  return keep_mass(c, n, p);
+}
+
+static size_t keep_min_p(candidate *c, size_t n, float p) {
+  if (p <= 0) return n;
+  const float max = max_logit(c, n);
+  size_t kept = 0;
+  for (size_t i = 0; i < n; i++)
+    if (nb_exp(c[i].logit - max) >= p) c[kept++] = c[i];
+  return kept;  // the best one always stays: exp(0) = 1 >= p
+}
+
+// ---- penalties --------------------------------------------------------------------------------------------------------------
+
+static int compare_tokens(const void *a, const void *b) {
+  const nb_token x = *(const nb_token *)a, y = *(const nb_token *)b;
+  return (x > y) - (x < y);
+}
+
+static nb_status penalize(nb_sampler *s, const nb_token *history, size_t n_history, nb_error *err) {
+  const nb_sampling *o = &s->options;
+  if (o->repeat_penalty == 1 && o->frequency_penalty == 0 && o->presence_penalty == 0) return NB_OK;
+  const size_t n = o->repeat_last_n < 0 || (size_t)o->repeat_last_n > n_history ? n_history : (size_t)o->repeat_last_n;
+  if (n == 0) return NB_OK;
+  if (n > s->recent_capacity) {
+    nb_token *grown = realloc(s->recent, n * sizeof *grown);
+    if (!grown) return nb_fail_nomem(err, "the recent tokens", n * sizeof *grown);
+    s->recent = grown;
+    s->recent_capacity = n;
+  }
+  memcpy(s->recent, history + n_history - n, n * sizeof *s->recent);
+  qsort(s->recent, n, sizeof *s->recent, compare_tokens);
+  for (size_t i = 0, j; i < n; i = j) {
+    for (j = i + 1; j < n && s->recent[j] == s->recent[i]; j++) {}
+    if (s->recent[i] < 0 || (uint32_t)s->recent[i] >= s->n_vocab) continue;
+    float *logit = &s->c[s->recent[i]].logit;
+    *logit = *logit > 0 ? *logit / o->repeat_penalty : *logit * o->repeat_penalty;
+    *logit -= (float)(j - i) * o->frequency_penalty + o->presence_penalty;
+  }
+  return NB_OK;
+}
+
+nb_status nb_sampler_sample(nb_sampler *s, const float *logits, const nb_token *history, size_t n_history, nb_token *out, nb_error *err) {
+  const nb_sampling *o = &s->options;
+  candidate *c = s->c;
+  for (uint32_t i = 0; i < s->n_vocab; i++) c[i] = (candidate){.id = (nb_token)i, .logit = logits[i]};
+  for (size_t i = 0; i < s->n_bias; i++) c[s->bias[i].id].logit += s->bias[i].bias;
+  nb_status st = penalize(s, history, n_history, err);
+  if (st) return st;
+
+  size_t n = 0;
+  for (uint32_t i = 0; i < s->n_vocab; i++)
+    if (c[i].logit > -INFINITY) c[n++] = c[i];  // drops NaN and forbidden tokens
+  if (n == 0) return nb_fail(err, NB_E_FORMAT, "the model's output holds no number; its weights are damaged or every token is forbidden");
+
+  if (o->temperature <= 0) {
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+      if (c[i].logit > c[best].logit) best = i;
+    *out = c[best].id;
+    return NB_OK;
+  }
+  if (o->top_k > 0) n = keep_top_k(c, n, (size_t)o->top_k);
+  n = keep_typical(c, n, o->typical_p);
+  n = keep_top_p(c, n, o->top_p);
+  n = keep_min_p(c, n, o->min_p);
+
+  const float max = max_logit(c, n), beta = 1 / o->temperature;
+  double total = 0;
+  for (size_t i = 0; i < n; i++) total += c[i].key = nb_exp((c[i].logit - max) * beta);
+  const double goal = total * (draw(s) * 0x1p-32);
+  double sum = 0;
+  size_t i = 0;
+  for (; i + 1 < n; i++)
+    if ((sum += c[i].key) > goal) break;
+  *out = c[i].id;
+  return NB_OK;
+}
+
+// ---- log-probabilities ------------------------------------------------------------------------------------------------------
+
+static double log_sum_exp(const float *logits, uint32_t n, float *max) {
+  float m = -INFINITY;
+  for (uint32_t i = 0; i < n; i++) m = logits[i] > m ? logits[i] : m;
+  double sum = 0;
+  for (uint32_t i = 0; i < n; i++)
+    if (!isnan(logits[i])) sum += nb_exp(logits[i] - m);
+  *max = m;
+  return log(sum);
+}
+
+double nb_logprob(const float *logits, uint32_t n_vocab, nb_token id) {
+  float max;
+  const double lse = log_sum_exp(logits, n_vocab, &max);
+  return isnan(logits[id]) ? -INFINITY : (double)(logits[id] - max) - lse;
+}
+
+void nb_top_logprobs(const float *logits, uint32_t n_vocab, size_t k, nb_token *ids, double *logprobs) {
+  float max;
+  const double lse = log_sum_exp(logits, n_vocab, &max);
+  // insertion into a short sorted list: k is small beside n_vocab
+  size_t n = 0;
+  for (uint32_t i = 0; i < n_vocab; i++) {
+    const float l = isnan(logits[i]) ? -INFINITY : logits[i];
+    if (n == k && !(l > (isnan(logits[ids[k - 1]]) ? -INFINITY : logits[ids[k - 1]]))) continue;
+    size_t j = n < k ? n++ : k - 1;
+    for (; j > 0 && l > (isnan(logits[ids[j - 1]]) ? -INFINITY : logits[ids[j - 1]]); j--) ids[j] = ids[j - 1];
+    ids[j] = (nb_token)i;
+  }
+  for (size_t j = 0; j < n; j++) logprobs[j] = isnan(logits[ids[j]]) ? -INFINITY : (double)(logits[ids[j]] - max) - lse;
+}

@@ -1,0 +1,113 @@
+#include "session.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "../model/forward.h"
+
+#define DEFAULT_N_CTX 4096
+#define DEFAULT_N_BATCH 64
+#define MAX_N_BATCH 512
+
+struct nb_session {
+  const nb_model *model;
+  nb_kvcache cache;
+  nb_pass pass;
+  nb_token *tokens;  // [n_ctx]
+  uint32_t n_tokens, n_evaluated;
+};
+
+static nb_session_options resolve(const nb_model *m, const nb_session_options *o) {
+  nb_session_options r = *o;
+  if (r.n_ctx == 0) r.n_ctx = m->config.n_ctx_train < DEFAULT_N_CTX ? m->config.n_ctx_train : DEFAULT_N_CTX;
+  if (r.n_batch == 0) r.n_batch = DEFAULT_N_BATCH;
+  if (r.n_batch > r.n_ctx) r.n_batch = r.n_ctx;
+  return r;
+}
+
+uint64_t nb_session_bytes(const nb_model *m, const nb_session_options *options) {
+  const nb_session_options o = resolve(m, options);
+  return nb_kvcache_bytes(&m->config, o.n_ctx) + nb_pass_bytes(m, o.n_ctx, o.n_batch) + (uint64_t)o.n_ctx * sizeof(nb_token) + sizeof(nb_session);
+}
+
+nb_status nb_session_new(const nb_model *m, const nb_session_options *options, nb_session **out, nb_error *err) {
+  *out = NULL;
+  const nb_session_options o = resolve(m, options);
+  if (o.n_ctx > NB_MAX_N_CTX) return nb_fail(err, NB_E_ARGUMENT, "a context of %u tokens is more than the limit of %u", (unsigned)o.n_ctx, NB_MAX_N_CTX);
+  if (o.n_batch > MAX_N_BATCH) return nb_fail(err, NB_E_ARGUMENT, "a batch of %u tokens is more than the limit of %d", (unsigned)o.n_batch, MAX_N_BATCH);
+  nb_session *s = calloc(1, sizeof *s);
+  if (!s) return nb_fail_nomem(err, "a session", sizeof *s);
+  s->model = m;
+  nb_status st = nb_kvcache_init(&s->cache, &m->config, o.n_ctx, err);
+  if (!st) st = nb_pass_init(&s->pass, m, &s->cache, o.n_batch, o.float_activations, err);
+  if (!st && !(s->tokens = malloc(o.n_ctx * sizeof *s->tokens))) st = nb_fail_nomem(err, "the history", o.n_ctx * sizeof *s->tokens);
+  if (st) {
+    nb_session_free(s);
+    return st;
+  }
+  *out = s;
+  return NB_OK;
+}
+
+void nb_session_free(nb_session *s) {
+  if (!s) return;
+  nb_pass_free(&s->pass);
+  nb_kvcache_free(&s->cache);
+  free(s->tokens);
+  free(s);
+}
+
+uint32_t nb_session_n_ctx(const nb_session *s) { return s->cache.n_ctx; }
+uint32_t nb_session_n_vocab(const nb_session *s) { return s->model->config.n_vocab; }
+uint32_t nb_session_n_tokens(const nb_session *s) { return s->n_tokens; }
+uint32_t nb_session_n_evaluated(const nb_session *s) { return s->n_evaluated; }
+const nb_token *nb_session_tokens(const nb_session *s) { return s->tokens; }
+
+nb_status nb_session_push(nb_session *s, const nb_token *ids, size_t n, nb_error *err) {
+  if (n > s->cache.n_ctx - s->n_tokens)
+    return nb_fail(err, NB_E_CONTEXT, "%zu more tokens do not fit: %u of %u are used; shorten the input or ask for a longer context", n,
+                   (unsigned)s->n_tokens, (unsigned)s->cache.n_ctx);
+  for (size_t i = 0; i < n; i++)
+    if (ids[i] < 0 || (uint32_t)ids[i] >= s->model->config.n_vocab)
+      return nb_fail(err, NB_E_ARGUMENT, "token %d at position %zu is outside the vocabulary of %u", (int)ids[i], i, (unsigned)s->model->config.n_vocab);
+  if (n) memcpy(s->tokens + s->n_tokens, ids, n * sizeof *ids);
+  s->n_tokens += (uint32_t)n;
+  return NB_OK;
+}
+
+void nb_session_eval(nb_session *s, size_t max, uint32_t *left) {
+  size_t n = s->n_tokens - s->n_evaluated;
+  if (n > s->pass.n_batch) n = s->pass.n_batch;
+  if (n > max) n = max;
+  if (n) nb_pass_run(&s->pass, s->tokens + s->n_evaluated, n, s->n_evaluated);
+  s->n_evaluated += (uint32_t)n;
+  *left = s->n_tokens - s->n_evaluated;
+}
+
+// Keys and values of positions from n on are stale, and so are the logits of the last pass.
+static void forget_from(nb_session *s, uint32_t n) {
+  if (s->n_evaluated > n) s->n_evaluated = n;
+  s->pass.n = 0;
+}
+
+void nb_session_truncate(nb_session *s, uint32_t n) {
+  if (n >= s->n_tokens) return;
+  s->n_tokens = n;
+  forget_from(s, n ? n - 1 : 0);
+}
+
+void nb_session_slide(nb_session *s, uint32_t keep, uint32_t discard) {
+  if (keep > s->n_tokens) keep = s->n_tokens;
+  if (discard > s->n_tokens - keep) discard = s->n_tokens - keep;
+  if (discard == 0) return;
+  memmove(s->tokens + keep, s->tokens + keep + discard, (s->n_tokens - keep - discard) * sizeof *s->tokens);
+  s->n_tokens -= discard;
+  forget_from(s, keep < s->n_tokens ? keep : s->n_tokens ? s->n_tokens - 1 : 0);
+}
+
+size_t nb_session_n_pass(const nb_session *s) { return s->pass.n; }
+
+const float *nb_session_logits(nb_session *s, size_t i) {
+  assert(i < s->pass.n);
+  return nb_pass_logits(&s->pass, i);
+}
