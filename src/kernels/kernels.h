@@ -65,25 +65,28 @@ size_t nb_act_bytes(nb_act_kind kind, size_t n, size_t cols);
 void nb_act_place(nb_act *a, nb_act_kind kind, size_t n, size_t cols, void *buffer);
 
 // Quantizes x [n, cols] into a (placed, kind Q8_*). Per block: d = max|x| / 127, q = x * (127 / max|x|) rounded to nearest with
-// ties to even; a block of zeros has d = 0, q = 0. (Blocks with a NaN or infinity give an unspecified, but finite-time, result.)
+// ties to even. A block where max|x| < 2^-121 (whose inverse would not be finite) has d = 0, q = 0; one with an infinity or a NaN
+// has d = NaN, q = 0, so that every product with it is NaN.
 void nb_quantize_act(nb_act *a, const float *x);
 
 // ---- matrix times vectors ---------------------------------------------------------------------------------------------------
 
 // y[t, r] = sum over c of w[r, c] * a[t, c], for r in [row0, row1) and every t < a->n; y has row stride `ystride` floats, and
 // y[t * ystride + r] is written. a->kind is nb_act_kind_of(w->type) or NB_ACT_F32. row0 and row1 are multiples of 8, or w->rows.
-// Sums: integer parts exact; block results are added to one float sum a row, from the first block to the last. For float
-// activations: 16 partial sums (column c goes to c mod 16), then folded by halves: i += i+8, i += i+4, (0+2)+(1+3).
+// Sums: integer parts exact; block results (matmul_scalar.c states the expression of each type) are added to one float sum a row,
+// from the first block to the last. For float activations: 16 partial sums (column c goes to c mod 16), then folded by halves:
+// i += i+8, i += i+4, (0+2)+(1+3).
 void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1);
 
 // ---- element by element, and rows -------------------------------------------------------------------------------------------
 
-// y[i] = x[i] / sqrt(mean(x^2) + eps) * w[i]; x may be y. Sum of squares in 16 partial sums as above.
+// y[i] = x[i] * (1 / sqrt(mean(x^2) + eps)) * w[i]; x may be y. Sum of squares in 16 partial sums as above.
 void nb_rms_norm(float *y, const float *x, const float *w, size_t n, float eps);
 void nb_add(float *y, const float *x, size_t n);                        // y += x
-void nb_swiglu(float *gate, const float *up, size_t n);                 // gate = gate * sigmoid(gate) * up
-void nb_softmax(float *x, size_t n);                                    // in place; n >= 1; subtracts the maximum first
-float nb_exp(float x);                                                  // the library's own: <= 2 ulp, 0 below -104, inf above 88.8
+void nb_swiglu(float *gate, const float *up, size_t n);                 // gate = gate / (1 + exp(-gate)) * up
+// In place; n >= 1. exp(x - max), summed in 16 partial sums as above, times the sum's inverse. Unspecified for NaN.
+void nb_softmax(float *x, size_t n);
+float nb_exp(float x);  // the library's own: <= 2 ulp, 0 below -104, inf above 88.8, NaN of NaN
 
 typedef enum nb_rope_order {
   NB_ROPE_NORM = 0,  // rotates neighbours (2i, 2i+1): Llama and Mistral files
