@@ -191,11 +191,11 @@ static nb_status after_header(nb_loader *l, nb_error *err) {
     if (s) l->model->arch = NULL;
   }
   if ((s = allocate_tensors(l, err))) return s;
+  for (size_t i = 0; i < l->model->n_tensors; i++) {  // for estimates; bind_weights checks it
+    const nb_gguf_tensor *t = l->model->tensors[i].info;
+    if (nb_str_eq(t->name, NB_STR("token_embd.weight")) && t->dims[1] <= 1u << 24) l->model->config.n_vocab = (uint32_t)t->dims[1];
+  }
   if (header_only) {
-    for (size_t i = 0; i < l->model->n_tensors; i++) {
-      const nb_gguf_tensor *t = l->model->tensors[i].info;
-      if (nb_str_eq(t->name, NB_STR("token_embd.weight")) && t->dims[1] <= 1u << 24) l->model->config.n_vocab = (uint32_t)t->dims[1];
-    }
     l->state = NB_LOAD_END;
     return NB_OK;
   }
@@ -347,6 +347,11 @@ nb_status nb_loader_end_file(nb_loader *l, bool *more, uint8_t *sha256, nb_error
       return l->failed = nb_fail(err, NB_E_FORMAT, "two parts of the model have a tensor %.*s",
                                  (int)(m->tensors[i].info->name.len < 80 ? m->tensors[i].info->name.len : 80), m->tensors[i].info->name.data);
   return l->failed = bind_weights(m, false, err);
+}
+
+const nb_model *nb_loader_model(const nb_loader *l) {
+  const bool known = l->model && l->model->n_files && (l->model->n_files > 1 || l->state != NB_LOAD_HEADER);
+  return known ? l->model : NULL;
 }
 
 nb_model *nb_loader_take(nb_loader *l, nb_error *err) {

@@ -44,6 +44,9 @@ nb_status nb_loader_end_file(nb_loader *l, bool *more, uint8_t *sha256, nb_error
 uint64_t nb_loader_position(const nb_loader *l);
 uint64_t nb_loader_file_bytes(const nb_loader *l);
 
+// The model as far as it has been read; NULL before the first header is complete. For estimates before the data is fetched.
+const nb_model *nb_loader_model(const nb_loader *l);
+
 // The model, complete after the last part; with NB_LOAD_HEADER_ONLY as far as the header tells (config only where the file has
 // an architecture this version runs: arch is NULL otherwise).
 nb_model *nb_loader_take(nb_loader *l, nb_error *err);

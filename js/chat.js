@@ -1,0 +1,148 @@
+/**
+ * model.chat.completions: messages in, a message out. The shape of OpenAI's chat completions.
+ */
+import { collect, newId, run } from './completions.js'
+import { NibbleError } from './errors.js'
+import { checkNames, integer } from './options.js'
+import { compileTemplate } from './template.js'
+
+/**
+ * @typedef {object} Message
+ * @property {string} role  'system' | 'user' | 'assistant' | what the model's template knows
+ * @property {string | {type: 'text', text: string}[]} content
+ *
+ * @typedef {object} ChatOnly
+ * @property {Message[]} messages
+ * @property {boolean} [logprobs]
+ * @property {number} [top_logprobs]  0..20
+ * @property {Record<string, unknown>} [chat_template_kwargs]  more variables for the template, such as enable_thinking
+ * @typedef {Omit<import('./options.js').GenerateOptions, 'logprobs'> & ChatOnly} ChatOptions
+ *
+ * @typedef {object} ChatHead
+ * @property {string} id  @property {number} created  @property {string} model
+ *
+ * @typedef {ChatHead & {object: 'chat.completion', choices: {index: number, message: {role: 'assistant', content: string}, finish_reason: 'stop' | 'length' | null,
+ *   logprobs: {content: import('./completions.js').TokenLogprob[]} | null}[], usage: import('./completions.js').Usage,
+ *   timings: import('./completions.js').Timings, seed: number}} ChatCompletion
+ * @typedef {ChatHead & {object: 'chat.completion.chunk', choices: {index: number, delta: {role?: 'assistant', content?: string}, finish_reason: 'stop' | 'length' | null,
+ *   logprobs: {content: import('./completions.js').TokenLogprob[]} | null}[], usage?: import('./completions.js').Usage,
+ *   timings?: import('./completions.js').Timings, seed?: number}} ChatChunk
+ */
+
+/** @param {unknown} messages @returns {{role: string, content: string}[]} */
+function checkMessages(messages) {
+  if (!Array.isArray(messages) || messages.length === 0) throw new NibbleError('E_ARGUMENT', 'messages must be an array with at least one message')
+  return messages.map((message, i) => {
+    if (message === null || typeof message !== 'object' || typeof message.role !== 'string') throw new NibbleError('E_ARGUMENT', `messages[${i}] needs a role`)
+    let { content } = message
+    if (Array.isArray(content)) {
+      const other = content.find((part) => part?.type !== 'text' || typeof part.text !== 'string')
+      if (other) throw new NibbleError('E_UNSUPPORTED', `messages[${i}] has a part of type '${other?.type}'; this version takes text only`)
+      content = content.map((part) => part.text).join('')
+    }
+    if (typeof content !== 'string') throw new NibbleError('E_ARGUMENT', `messages[${i}].content must be a string`)
+    return { ...message, content }
+  })
+}
+
+/**
+ * Token ids of a conversation: the template's own text may spell control tokens, what people wrote may not.
+ * @param {import('./tokenizer.js').Tokenizer} tokenizer
+ * @param {{text: string, special: boolean}[]} segments
+ */
+export function encodeSegments(tokenizer, segments) {
+  /** @type {number[]} */
+  const ids = []
+  for (const { text, special } of segments) {
+    // Text goes on from text; behind a control token it begins anew, as when the whole is tokenized at once.
+    const continuation = ids.length > 0 && tokenizer.kind(ids[ids.length - 1]) !== 'control'
+    const part = tokenizer.encode(text, { addSpecial: false, parseSpecial: special, continuation })
+    for (const id of part) ids.push(id)
+  }
+  if (tokenizer.addBos && tokenizer.bos >= 0 && ids[0] !== tokenizer.bos) ids.unshift(tokenizer.bos)
+  return ids
+}
+
+export class ChatCompletions {
+  /** @param {import('./model.js').Model} model */
+  constructor(model) {
+    this.model = model
+    /** @type {ReturnType<typeof compileTemplate> | undefined} */
+    this.template = undefined
+  }
+
+  /**
+   * Token ids of a conversation, ready for the model to answer.
+   * @param {Message[]} messages
+   * @param {Record<string, unknown>} [variables]
+   */
+  async encode(messages, variables = {}) {
+    const { tokenizer, info, options } = this.model
+    const source = options.chatTemplate ?? info.chat_template
+    if (!source) {
+      throw new NibbleError('E_TEMPLATE', "this model has no chat template; use completions, or load it with chatTemplate: 'chatml' or another one that fits")
+    }
+    this.template ??= compileTemplate(source)
+    const template = await this.template
+    const token = (/** @type {number} */ id) => (id >= 0 ? tokenizer.piece(id) : '')
+    const segments = template.segments({
+      ...variables, messages: checkMessages(messages), add_generation_prompt: true, bos_token: token(tokenizer.bos), eos_token: token(tokenizer.eos),
+    }, tokenizer.specials())
+    return encodeSegments(tokenizer, segments)
+  }
+
+  /**
+   * Answers a conversation. With `stream: true` the promise gives an async iterable of chunks; leaving its loop cancels.
+   * @overload
+   * @param {ChatOptions & {stream: true}} options
+   * @returns {Promise<AsyncGenerator<ChatChunk, void, void>>}
+   */
+  /**
+   * @overload
+   * @param {ChatOptions} options
+   * @returns {Promise<ChatCompletion>}
+   */
+  /** @param {ChatOptions} options @returns {Promise<any>} */
+  async create(options) {
+    for (const name of ['tools', 'tool_choice', 'response_format', 'functions']) {
+      if (/** @type {any} */ (options)?.[name] !== undefined) throw new NibbleError('E_UNSUPPORTED', `${name} is not supported by this version`)
+    }
+    checkNames(/** @type {any} */ (options), ['messages', 'chat_template_kwargs'])
+    const { model } = this
+    const { logprobs, top_logprobs = 0 } = options
+    integer(top_logprobs, 'top_logprobs', 0, 20)
+    const ids = await this.encode(options.messages, options.chat_template_kwargs)
+    const deltas = run(model, ids, options, logprobs ? top_logprobs : undefined)
+    /** @type {ChatHead} */
+    const head = { id: newId('chatcmpl'), created: Math.floor(Date.now() / 1000), model: model.info.name }
+    if (options.stream) return stream(deltas, head)
+    const r = await collect(deltas)
+    const choice = { index: 0, message: { role: 'assistant', content: r.text }, finish_reason: r.finish_reason, logprobs: logprobs ? { content: r.logprobs } : null }
+    return { ...head, object: 'chat.completion', choices: [choice], usage: r.usage, timings: r.timings, seed: r.seed }
+  }
+}
+
+/**
+ * @param {AsyncGenerator<import('./completions.js').Delta, import('./completions.js').RunResult, void>} deltas
+ * @param {ChatHead} head
+ * @returns {AsyncGenerator<ChatChunk, void, void>}
+ */
+async function* stream(deltas, head) {
+  const chunk = /** @type {ChatHead & {object: 'chat.completion.chunk'}} */ ({ ...head, object: 'chat.completion.chunk' })
+  try {
+    /** @type {{role?: 'assistant'}} */
+    let role = { role: 'assistant' }
+    for (;;) {
+      const { done, value } = await deltas.next()
+      if (done) {
+        yield { ...chunk, choices: [], ...value }
+        return
+      }
+      const { text, finish_reason, logprobs } = value
+      yield { ...chunk, choices: [{ index: 0, delta: { ...role, content: text }, finish_reason, logprobs: logprobs && { content: logprobs } }] }
+      role = {}
+    }
+  } finally {
+    await deltas.return(/** @type {any} */ (undefined))
+  }
+}

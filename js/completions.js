@@ -1,0 +1,174 @@
+/**
+ * model.completions: text goes on from a prompt. The shape of OpenAI's completions.
+ */
+import { NibbleError } from './errors.js'
+import { generate } from './generate.js'
+import { checkNames, integer, resolveSeed } from './options.js'
+
+/**
+ * @typedef {import('./options.js').GenerateOptions} GenerateOptions
+ * @typedef {object} Timings
+ * @property {number} prefill_s  @property {number} decode_s
+ * @property {number} prompt_n  prompt tokens that had to be evaluated
+ * @property {number} decode_n  generated tokens
+ * @property {number} prefill_tps  tokens per second  @property {number} decode_tps
+ *
+ * @typedef {object} Usage
+ * @property {number} prompt_tokens  @property {number} completion_tokens  @property {number} total_tokens
+ *
+ * @typedef {object} TokenLogprob
+ * @property {string} token  @property {number} id  @property {number} logprob  @property {number[]} bytes
+ * @property {{token: string, id: number, logprob: number, bytes: number[]}[]} top_logprobs
+ *
+ * @typedef {object} Delta  one step of a generation
+ * @property {string} text  @property {number[]} tokens  @property {'stop' | 'length' | null} finish_reason
+ * @property {TokenLogprob[] | null} logprobs
+ *
+ * @typedef {object} RunResult
+ * @property {Usage} usage  @property {Timings} timings  @property {number} seed
+ */
+
+let counter = 0
+/** @param {string} prefix */
+export const newId = (prefix) => `${prefix}-${Date.now().toString(36)}${(counter++).toString(36)}`
+
+/** @param {number} n @param {number} s */
+const rate = (n, s) => (s > 0 ? n / s : 0)
+
+/**
+ * Generates from a prompt on the model's main session.
+ * @param {import('./model.js').Model} model
+ * @param {number[]} prompt
+ * @param {GenerateOptions} options
+ * @param {number | undefined} logprobs  alternatives wanted with each token; undefined: no log-probabilities
+ * @returns {AsyncGenerator<Delta, RunResult, void>}
+ */
+export async function* run(model, prompt, options, logprobs) {
+  const release = await model.acquire()
+  try {
+    const { tokenizer, main } = model
+    const seed = resolveSeed(options.seed)
+    const timings = { prefill_s: 0, decode_s: 0, prompt_n: 0, decode_n: 0 }
+    main.reset(prompt)
+    /** @param {number} id @param {number} logprob */
+    const describe = (id, logprob) => {
+      const token = tokenizer.decode([id], { special: true, continuation: true })
+      return { token, id, logprob, bytes: Array.from(new TextEncoder().encode(token)) }
+    }
+    for await (const step of generate(main, options, { seed, logprobs, timings })) {
+      yield {
+        text: step.text,
+        tokens: step.token >= 0 ? [step.token] : [],
+        finish_reason: step.finish,
+        logprobs: logprobs === undefined ? null
+          : step.token < 0 ? []
+          : [{ ...describe(step.token, /** @type {number} */ (step.logprob)), top_logprobs: (step.top ?? []).map(([id, p]) => describe(id, p)) }],
+      }
+    }
+    return {
+      usage: { prompt_tokens: prompt.length, completion_tokens: timings.decode_n, total_tokens: prompt.length + timings.decode_n },
+      timings: { ...timings, prefill_tps: rate(timings.prompt_n, timings.prefill_s), decode_tps: rate(timings.decode_n, timings.decode_s) },
+      seed: Number(seed),
+    }
+  } finally {
+    release()
+  }
+}
+
+/**
+ * The whole of a run at once.
+ * @param {AsyncGenerator<Delta, RunResult, void>} deltas
+ */
+export async function collect(deltas) {
+  let text = ''
+  /** @type {number[]} */
+  const tokens = []
+  /** @type {TokenLogprob[]} */
+  const logprobs = []
+  /** @type {'stop' | 'length' | null} */
+  let finish_reason = null
+  for (;;) {
+    const { done, value } = await deltas.next()
+    if (done) return { text, tokens, logprobs, finish_reason, ...value }
+    text += value.text
+    tokens.push(...value.tokens)
+    if (value.logprobs) logprobs.push(...value.logprobs)
+    finish_reason = value.finish_reason ?? finish_reason
+  }
+}
+
+/**
+ * @typedef {object} CompletionOnly
+ * @property {string | number[]} prompt  text, or token ids
+ * @property {number} [logprobs]  how many alternatives to report with each token
+ * @property {boolean} [echo]  put the prompt in front of the text
+ * @property {boolean} [parse_special]  control tokens spelled out in the prompt become those tokens
+ * @typedef {GenerateOptions & CompletionOnly} CompletionOptions
+ *
+ * @typedef {object} CompletionChoice
+ * @property {number} index  @property {string} text  @property {number[]} tokens
+ * @property {'stop' | 'length' | null} finish_reason  @property {{content: TokenLogprob[]} | null} logprobs
+ *
+ * @typedef {object} CompletionHead
+ * @property {string} id  @property {'text_completion'} object  @property {number} created  @property {string} model
+ * @typedef {CompletionHead & {choices: CompletionChoice[], usage?: Usage, timings?: Timings, seed?: number}} Completion
+ */
+
+export class Completions {
+  /** @param {import('./model.js').Model} model */
+  constructor(model) {
+    this.model = model
+  }
+
+  /**
+   * Lets the model go on from a prompt. With `stream: true` the promise gives an async iterable of chunks; leaving its loop cancels.
+   * @overload
+   * @param {CompletionOptions & {stream: true}} options
+   * @returns {Promise<AsyncGenerator<Completion, void, void>>}
+   */
+  /**
+   * @overload
+   * @param {CompletionOptions} options
+   * @returns {Promise<Completion>}
+   */
+  /** @param {CompletionOptions} options @returns {Promise<any>} */
+  async create(options) {
+    checkNames(/** @type {any} */ (options), ['prompt', 'echo', 'parse_special'])
+    const { model } = this
+    const { prompt, logprobs, echo } = options
+    if (typeof prompt !== 'string' && !Array.isArray(prompt)) throw new NibbleError('E_ARGUMENT', 'prompt must be a string or an array of token ids')
+    if (logprobs !== undefined && logprobs !== null) integer(logprobs, 'logprobs', 0, 100)
+    const ids = typeof prompt === 'string' ? model.tokenize(prompt, { parseSpecial: options.parse_special }) : prompt
+    const before = !echo ? '' : typeof prompt === 'string' ? prompt : model.detokenize(prompt)
+    /** @type {CompletionHead} */
+    const head = { id: newId('cmpl'), object: 'text_completion', created: Math.floor(Date.now() / 1000), model: model.info.name }
+    const deltas = run(model, ids, options, logprobs ?? undefined)
+    if (options.stream) return stream(deltas, head, before)
+    const r = await collect(deltas)
+    const choice = { index: 0, text: before + r.text, tokens: r.tokens, finish_reason: r.finish_reason, logprobs: logprobs === undefined ? null : { content: r.logprobs } }
+    return { ...head, choices: [choice], usage: r.usage, timings: r.timings, seed: r.seed }
+  }
+}
+
+/**
+ * @param {AsyncGenerator<Delta, RunResult, void>} deltas
+ * @param {CompletionHead} head
+ * @param {string} before
+ * @returns {AsyncGenerator<Completion, void, void>}
+ */
+async function* stream(deltas, head, before) {
+  try {
+    for (;;) {
+      const { done, value } = await deltas.next()
+      if (done) {
+        yield { ...head, choices: [], ...value }
+        return
+      }
+      const { text, tokens, finish_reason, logprobs } = value
+      yield { ...head, choices: [{ index: 0, text: before + text, tokens, finish_reason, logprobs: logprobs && { content: logprobs } }] }
+      before = ''
+    }
+  } finally {
+    await deltas.return(/** @type {any} */ (undefined))
+  }
+}

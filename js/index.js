@@ -1,0 +1,21 @@
+/**
+ * Nibble: quantized language models on the user's own machine. This module runs anywhere: browsers, workers, Node, Deno.
+ */
+export { load, estimate, loadTokenizer } from './load.js'
+export { Model } from './model.js'
+export { Tokenizer } from './tokenizer.js'
+export { NibbleError, isNibbleError } from './errors.js'
+export { chooseVariant } from './runtime.js'
+
+/**
+ * @typedef {import('./load.js').LoadOptions} LoadOptions
+ * @typedef {import('./load.js').Progress} Progress
+ * @typedef {import('./source.js').Source} Source
+ * @typedef {import('./info.js').ModelInfo} ModelInfo
+ * @typedef {import('./chat.js').Message} Message
+ * @typedef {import('./chat.js').ChatOptions} ChatOptions
+ * @typedef {import('./chat.js').ChatCompletion} ChatCompletion
+ * @typedef {import('./chat.js').ChatChunk} ChatChunk
+ * @typedef {import('./completions.js').CompletionOptions} CompletionOptions
+ * @typedef {import('./completions.js').Completion} Completion
+ */

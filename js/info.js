@@ -1,0 +1,126 @@
+/**
+ * What the header of a model says, as plain objects.
+ */
+
+/**
+ * @typedef {string | number | bigint | boolean | (string | number | bigint | boolean)[]} MetadataValue
+ *
+ * @typedef {object} TensorInfo
+ * @property {string} name
+ * @property {string} type
+ * @property {number[]} shape  as in the file: the length of a row first
+ * @property {number} bytes
+ *
+ * @typedef {object} ModelInfo
+ * @property {string} architecture
+ * @property {boolean} supported  whether this version runs it
+ * @property {string} name
+ * @property {number} parameters
+ * @property {number} bpw  bits per weight, over all tensors
+ * @property {number} weight_bytes
+ * @property {number} n_ctx  tokens the model was trained on
+ * @property {Record<string, number>} config  hyper-parameters, by the names used throughout
+ * @property {Record<string, MetadataValue>} metadata  everything in the header but the long arrays of the tokenizer
+ * @property {string | undefined} chat_template
+ * @property {TensorInfo[]} [tensors]
+ * @property {string[]} [sha256]  of each part, once loaded
+ * @property {number} [file_bytes]
+ */
+
+/** Arrays with more items are left out of the metadata: vocabularies have hundreds of thousands. */
+const LONGEST_ARRAY = 64
+
+const READERS = [
+  [1, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint8(at)],
+  [1, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getInt8(at)],
+  [2, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint16(at, true)],
+  [2, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getInt16(at, true)],
+  [4, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint32(at, true)],
+  [4, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getInt32(at, true)],
+  [4, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getFloat32(at, true)],
+  [1, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint8(at) !== 0],
+  null, // string
+  null, // array
+  [8, (/** @type {DataView} */ v, /** @type {number} */ at) => small(v.getBigUint64(at, true))],
+  [8, (/** @type {DataView} */ v, /** @type {number} */ at) => small(v.getBigInt64(at, true))],
+  [8, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getFloat64(at, true)],
+]
+const STRING = 8
+const ARRAY = 9
+
+/** @param {bigint} n */
+const small = (n) => (n >= Number.MIN_SAFE_INTEGER && n <= Number.MAX_SAFE_INTEGER ? Number(n) : n)
+
+/**
+ * `count` items of raw metadata.
+ * @param {Uint8Array} bytes @param {number} kind  nb_gguf_kind @param {number} count
+ */
+function readItems(bytes, kind, count) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const items = []
+  for (let i = 0, at = 0; i < count; i++) {
+    if (kind === STRING) {
+      const length = Number(view.getBigUint64(at, true))
+      items.push(new TextDecoder().decode(bytes.subarray(at + 8, at + 8 + length)))
+      at += 8 + length
+    } else {
+      const [size, read] = /** @type {[number, (v: DataView, at: number) => any]} */ (READERS[kind])
+      items.push(read(view, at))
+      at += size
+    }
+  }
+  return items
+}
+
+/**
+ * @param {import('./runtime.js').Engine} engine
+ * @param {number} model
+ * @param {{tensors?: boolean}} [options]
+ * @returns {ModelInfo}
+ */
+export function readInfo(engine, model, { tensors = false } = {}) {
+  const { heap, out } = engine
+  /** @type {Record<string, number>} */
+  const fields = {}
+  for (let i = 0; ; i++) {
+    const name = heap.cstring(engine.ptr('nbw_model_field_name', i))
+    if (name === null) break
+    fields[name] = engine.call('nbw_model_field', model, i)
+  }
+  const { n_parameters, weight_bytes, n_files, n_tensors, n_kv, ...config } = fields
+  /** @type {Record<string, MetadataValue>} */
+  const metadata = {}
+  for (let i = 0; i < n_kv; i++) {
+    engine.call('nbw_model_kv', model, i, out)
+    const [key, keyLength, kind, itemKind, count, data, length] = heap.f64(out, 7)
+    const name = heap.string(key, keyLength)
+    const bytes = heap.bytes(data, length).slice()
+    if (kind !== ARRAY) metadata[name] = readItems(bytes, kind, 1)[0]
+    else if (count <= LONGEST_ARRAY) metadata[name] = readItems(bytes, itemKind, count)
+  }
+  /** @type {TensorInfo[] | undefined} */
+  let list
+  if (tensors) {
+    list = []
+    for (let i = 0; i < n_tensors; i++) {
+      engine.call('nbw_model_tensor', model, i, out)
+      const [name, nameLength, type, n_dims, ...rest] = heap.f64(out, 9)
+      list.push({ name: heap.string(name, nameLength), type: heap.cstring(engine.ptr('nbw_type_name', type)) ?? String(type), shape: rest.slice(0, n_dims), bytes: rest[4] })
+    }
+  }
+  const architecture = String(metadata['general.architecture'] ?? 'unknown')
+  const template = metadata['tokenizer.chat_template']
+  return {
+    architecture,
+    supported: engine.ptr('nbw_model_arch', model) !== 0,
+    name: String(metadata['general.name'] ?? architecture),
+    parameters: n_parameters,
+    bpw: n_parameters ? (weight_bytes * 8) / n_parameters : 0,
+    weight_bytes,
+    n_ctx: config.n_ctx_train,
+    config,
+    metadata,
+    chat_template: typeof template === 'string' ? template : undefined,
+    ...(list && { tensors: list }),
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * Loading: bytes from a source into the library's memory, hashed, checked and packed on the way.
+ */
+import { NibbleError, isNibbleError } from './errors.js'
+import { Engine } from './runtime.js'
+import { abortError, openPart } from './source.js'
+import { readInfo } from './info.js'
+import { Model } from './model.js'
+import { Tokenizer } from './tokenizer.js'
+
+/**
+ * @typedef {import('./source.js').Source} Source
+ * @typedef {import('./info.js').ModelInfo} ModelInfo
+ *
+ * @typedef {object} Progress
+ * @property {number} loaded  bytes of all parts so far
+ * @property {number | undefined} total  bytes of this part and those before it, where known
+ * @property {number} part  index of the part being read
+ * @property {number | undefined} parts  how many there are, where known
+ *
+ * @typedef {object} EngineOptions
+ * @property {import('./runtime.js').Variant | 'auto'} [variant]
+ * @property {WebAssembly.Module | URL | string} [wasm]  a compiled module, or the folder of the .wasm files
+ * @property {AbortSignal} [signal]
+ * @property {typeof globalThis.fetch} [fetch]
+ * @property {HeadersInit} [headers]
+ *
+ * @typedef {object} LoadOnly
+ * @property {(progress: Progress) => void} [onProgress]
+ * @property {string | string[]} [integrity]  'sha256-<base64>' of the file, or of each part
+ * @property {number} [contextLength]  tokens of the context; default: what the model was trained on, at most 4096
+ * @property {number} [batchSize]  prompt tokens evaluated together (default 64)
+ * @property {boolean} [floatActivations]  multiply by floats instead of int8: slow, to measure what int8 costs
+ * @property {string} [chatTemplate]  Jinja source, or the name of a built-in one, instead of the file's own
+ * @typedef {EngineOptions & LoadOnly} LoadOptions
+ */
+
+const HEADER_ONLY = 1 // NB_LOAD_HEADER_ONLY
+const STATE_HEADER = 0
+const STATE_END = 2
+
+/** @param {ArrayLike<number>} bytes */
+const hex = (bytes) => Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('')
+/** @param {Uint8Array} bytes */
+const base64 = (bytes) => btoa(String.fromCharCode(...bytes))
+
+/** @param {string | string[] | undefined} integrity @param {number} part @param {Uint8Array} sha256 @param {string} name */
+function checkIntegrity(integrity, part, sha256, name) {
+  const wanted = Array.isArray(integrity) ? integrity[part] : part === 0 ? integrity : undefined
+  if (wanted === undefined) return
+  if (!/^sha256-[A-Za-z0-9+/]{43}=$/.test(wanted)) throw new NibbleError('E_ARGUMENT', `integrity '${wanted}' is not of the form sha256-<base64>`)
+  const got = `sha256-${base64(sha256)}`
+  if (got !== wanted) throw new NibbleError('E_INTEGRITY', `${name} has the hash ${got} instead of ${wanted}; it is damaged or another file`)
+}
+
+/**
+ * Feeds the loader from the source until its parts end, or its header does with headerOnly.
+ * @param {Engine} engine
+ * @param {number} loader
+ * @param {Source} source
+ * @param {LoadOptions & {headerOnly?: boolean, firstPartOnly?: boolean, onHeader?: (model: number) => void}} options
+ * @returns {Promise<{sha256: string[], bytes: number}>} bytes: of all parts, as far as known
+ */
+async function feed(engine, loader, source, options) {
+  const { signal, onProgress, headerOnly } = options
+  const sha256 = []
+  let done = 0 // bytes of the parts before this one
+  let known = 0
+  let headerSeen = false
+  for (let index = 0, more = true; more; index++) {
+    const part = await openPart(source, index, options)
+    try {
+      for (;;) {
+        if (signal?.aborted) throw abortError(undefined, signal)
+        const window = engine.ptr('nb_loader_window', loader, engine.out)
+        const room = engine.heap.u32(engine.out, 1)[0]
+        const n = await part.read(engine.heap.bytes(window, room))
+        if (n === 0) break
+        engine.check('nb_loader_commit', loader, n)
+        const state = engine.call('nb_loader_state', loader)
+        if (!headerSeen && state !== STATE_HEADER) {
+          headerSeen = true
+          options.onHeader?.(engine.ptr('nb_loader_model', loader))
+        }
+        if (headerOnly && state === STATE_END) break
+        if (onProgress) {
+          const fileBytes = engine.call('nbw_loader_file_bytes', loader)
+          onProgress({ loaded: done + engine.call('nbw_loader_position', loader), total: (fileBytes || part.size) ? done + (part.size ?? fileBytes) : undefined,
+            part: index, parts: Array.isArray(source) ? source.length : undefined })
+        }
+      }
+      known += engine.call('nbw_loader_file_bytes', loader)
+      done += engine.call('nbw_loader_position', loader)
+      if (options.firstPartOnly && engine.call('nb_loader_state', loader) === STATE_END) break
+      engine.heap.bytes(engine.out, 64).fill(0)
+      engine.check('nb_loader_end_file', loader, engine.out, engine.out + 32)
+      more = engine.heap.bytes(engine.out, 1)[0] !== 0
+      const digest = engine.heap.bytes(engine.out + 32, 32).slice()
+      if (!headerOnly) {
+        checkIntegrity(options.integrity, index, digest, part.name)
+        sha256.push(hex(digest))
+      }
+    } finally {
+      await part.close()
+    }
+  }
+  return { sha256, bytes: known }
+}
+
+/**
+ * Creates an engine with a loader in it, uses them, and leaves nothing behind when that fails.
+ * @template T
+ * @param {EngineOptions} options
+ * @param {number} flags
+ * @param {(engine: Engine, loader: number) => Promise<T>} use
+ * @returns {Promise<T>}
+ */
+async function withLoader(options, flags, use) {
+  if (options.signal?.aborted) throw abortError(undefined, options.signal)
+  const engine = await Engine.create(options)
+  const loader = engine.ptr('nb_loader_new', flags)
+  if (!loader) throw new NibbleError('E_NOMEM', 'not enough memory to begin')
+  try {
+    return await use(engine, loader)
+  } catch (error) {
+    if (isNibbleError(error) || !options.signal?.aborted) throw error
+    throw abortError(error, options.signal)
+  } finally {
+    if (!engine.dead) engine.call('nb_loader_free', loader)
+  }
+}
+
+/** A model that does not fit must fail before its bytes are fetched. @param {Engine} engine @param {number} model @param {LoadOptions} options */
+function reserveSession(engine, model, { contextLength = 0, batchSize = 0 }) {
+  const bytes = engine.call('nbw_session_bytes', model, contextLength, batchSize)
+  const ptr = bytes < 2 ** 32 ? engine.ptr('malloc', bytes) : 0
+  if (!ptr) {
+    throw new NibbleError('E_NOMEM', `the weights fit, but not the ${(bytes / 2 ** 20).toFixed(0)} MiB that the context needs; ask for a shorter contextLength`)
+  }
+  engine.free(ptr)
+}
+
+/** @param {LoadOptions} options */
+function checkOptions({ contextLength = 0, batchSize = 0 }) {
+  for (const [name, value] of Object.entries({ contextLength, batchSize })) {
+    if (!Number.isInteger(value) || value < 0 || value > 2 ** 20) throw new NibbleError('E_ARGUMENT', `${name} must be a whole number up to ${2 ** 20}, not ${value}`)
+  }
+}
+
+/**
+ * Loads a model: a GGUF file given as a path (Node), URL, File or Blob, ReadableStream, Response, ArrayBuffer, or an array of these for
+ * the parts of a split model (naming the first part's path or URL is enough).
+ * @param {Source} source
+ * @param {LoadOptions} [options]
+ * @returns {Promise<Model>}
+ */
+export async function load(source, options = {}) {
+  checkOptions(options)
+  const start = performance.now()
+  return withLoader(options, 0, async (engine, loader) => {
+    const { sha256, bytes } = await feed(engine, loader, source, { ...options, onHeader: (model) => reserveSession(engine, model, options) })
+    const model = engine.make('nb_loader_take', loader)
+    const info = readInfo(engine, model)
+    return new Model(engine, model, { ...info, sha256, file_bytes: bytes }, options, (performance.now() - start) / 1000)
+  })
+}
+
+/**
+ * Reads the headers only: what the model is, and what running it here would need.
+ * @param {Source} source
+ * @param {EngineOptions & {contextLength?: number, batchSize?: number}} [options]
+ * @returns {Promise<ModelInfo & {file_bytes: number, tensors: import('./info.js').TensorInfo[], memory_estimate: MemoryEstimate}>}
+ *
+ * @typedef {object} MemoryEstimate
+ * @property {number} n_ctx  tokens of the context it is for
+ * @property {number} weights  bytes
+ * @property {number} session  bytes of keys, values and working memory; 0 where this version does not run the architecture
+ * @property {number} total  bytes of WebAssembly memory, with what the header and tokenizer take
+ * @property {boolean} fits  whether that is within what WebAssembly can address
+ */
+export async function estimate(source, options = {}) {
+  checkOptions(options)
+  return withLoader(options, HEADER_ONLY, async (engine, loader) => {
+    const { bytes } = await feed(engine, loader, source, { ...options, headerOnly: true })
+    const model = engine.make('nb_loader_take', loader)
+    const info = readInfo(engine, model, { tensors: true })
+    const runs = info.supported
+    const n_ctx = runs ? options.contextLength || Math.min(info.n_ctx, 4096) : 0
+    const session = runs ? engine.call('nbw_session_bytes', model, options.contextLength ?? 0, options.batchSize ?? 0) : 0
+    const weights = info.weight_bytes
+    const total = engine.heap.byteLength + weights + session
+    return { ...info, file_bytes: bytes, memory_estimate: { n_ctx, weights, session, total, fits: total < 2 ** 32 } }
+  })
+}
+
+/**
+ * Loads the tokenizer alone; a file that holds nothing but a vocabulary will do.
+ * @param {Source} source
+ * @param {EngineOptions} [options]
+ * @returns {Promise<Tokenizer>}
+ */
+export async function loadTokenizer(source, options = {}) {
+  return withLoader(options, HEADER_ONLY, async (engine, loader) => {
+    await feed(engine, loader, source, { ...options, headerOnly: true, firstPartOnly: true })
+    const model = engine.make('nb_loader_take', loader)
+    return new Tokenizer(engine, engine.make('nbw_tokenizer_new', model), { info: readInfo(engine, model) })
+  })
+}

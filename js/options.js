@@ -1,0 +1,113 @@
+/**
+ * Checking what callers pass: the names of the OpenAI interface and llama.cpp's additions to it.
+ */
+import { NibbleError } from './errors.js'
+
+/**
+ * @typedef {object} GenerateOptions
+ * @property {number} [max_tokens]  default: until the text or the context ends
+ * @property {number} [max_completion_tokens]  the newer name of max_tokens
+ * @property {number} [temperature]  0: always the most probable token
+ * @property {number} [top_k]
+ * @property {number} [top_p]
+ * @property {number} [min_p]
+ * @property {number} [typical_p]
+ * @property {number} [repeat_penalty]
+ * @property {number} [repeat_last_n]  tokens that the three penalties look back; -1: all
+ * @property {number} [frequency_penalty]
+ * @property {number} [presence_penalty]
+ * @property {Record<string, number> | [number, number][]} [logit_bias]  token id -> number added to its logit
+ * @property {string | string[]} [stop]
+ * @property {number | bigint} [seed]  the same seed gives the same text; random where missing
+ * @property {boolean} [stream]
+ * @property {boolean} [ignore_eos]  go on where the model ends its text
+ * @property {boolean} [special]  write control tokens into the text
+ * @property {'stop' | 'slide'} [context_overflow]  when the context is full during generation: 'stop' ends with finish_reason 'length'
+ *   (default); 'slide' forgets the oldest half and goes on
+ * @property {AbortSignal} [signal]
+ */
+
+const NUMBERS = ['temperature', 'top_k', 'top_p', 'min_p', 'typical_p', 'repeat_penalty', 'frequency_penalty', 'presence_penalty', 'repeat_last_n']
+const COMMON = new Set([...NUMBERS, 'max_tokens', 'max_completion_tokens', 'logit_bias', 'stop', 'seed', 'stream', 'ignore_eos', 'special', 'context_overflow', 'signal',
+  'logprobs', 'top_logprobs', 'n'])
+/** Names that other servers understand and that change nothing here. */
+const IGNORED = new Set(['model', 'user', 'store', 'metadata', 'stream_options', 'service_tier'])
+
+/**
+ * Refuses unknown names, so that a misspelt option is never silently without effect.
+ * @param {Record<string, unknown>} options @param {string[]} more  names of this call beside the common ones
+ */
+export function checkNames(options, more) {
+  if (options === null || typeof options !== 'object') throw new NibbleError('E_ARGUMENT', 'the options must be an object')
+  for (const name of Object.keys(options)) {
+    if (!COMMON.has(name) && !IGNORED.has(name) && !more.includes(name) && options[name] !== undefined) {
+      throw new NibbleError('E_ARGUMENT', `there is no option '${name}'`)
+    }
+  }
+  if (options.n !== undefined && options.n !== 1) throw new NibbleError('E_UNSUPPORTED', 'n must be 1: ask again for another choice')
+}
+
+/** @param {unknown} value @param {string} name @param {number} lo @param {number} hi */
+function number(value, name, lo, hi) {
+  if (typeof value !== 'number' || !(value >= lo && value <= hi)) throw new NibbleError('E_ARGUMENT', `${name} must be a number from ${lo} to ${hi}, not ${value}`)
+  return value
+}
+
+/** @param {unknown} value @param {string} name @param {number} lo @param {number} hi */
+export function integer(value, name, lo, hi) {
+  if (!Number.isInteger(value)) throw new NibbleError('E_ARGUMENT', `${name} must be a whole number, not ${value}`)
+  return number(value, name, lo, hi)
+}
+
+/** @param {GenerateOptions['stop']} stop */
+export function stopStrings(stop) {
+  const list = stop === undefined || stop === null ? [] : Array.isArray(stop) ? stop : [stop]
+  for (const s of list) if (typeof s !== 'string' || s === '') throw new NibbleError('E_ARGUMENT', 'stop must be a string that is not empty, or an array of such')
+  return list
+}
+
+/** @param {GenerateOptions['logit_bias']} bias @returns {[number, number][]} */
+function logitBias(bias) {
+  if (bias === undefined || bias === null) return []
+  const pairs = Array.isArray(bias) ? bias : Object.entries(bias).map(([id, value]) => /** @type {[number, number]} */ ([Number(id), value]))
+  for (const [id, value] of pairs) {
+    if (!Number.isInteger(id) || typeof value !== 'number' || Number.isNaN(value)) throw new NibbleError('E_ARGUMENT', `logit_bias maps token ids to numbers, not ${id} to ${value}`)
+  }
+  return pairs
+}
+
+/** 64 bits of seed. @param {GenerateOptions['seed']} seed @returns {bigint} */
+export function resolveSeed(seed) {
+  if (seed === undefined || seed === null) {
+    const [high, low] = crypto.getRandomValues(new Uint32Array(2))
+    return BigInt(high & 0x1fffff) << 32n | BigInt(low) // 53 bits: can be given back as a number
+  }
+  if (typeof seed !== 'bigint' && !Number.isSafeInteger(seed)) throw new NibbleError('E_ARGUMENT', `seed must be a whole number or a bigint, not ${seed}`)
+  return BigInt.asUintN(64, BigInt(seed))
+}
+
+/**
+ * Creates the library's sampler from options.
+ * @param {import('./runtime.js').Engine} engine
+ * @param {number} n_vocab
+ * @param {GenerateOptions} options
+ * @param {bigint} seed
+ */
+export function makeSampler(engine, n_vocab, options, seed) {
+  engine.call('nbw_sampling_defaults', engine.out)
+  const values = Array.from(engine.heap.f64(engine.out, NUMBERS.length))
+  NUMBERS.forEach((name, i) => {
+    const value = /** @type {Record<string, unknown>} */ (options)[name]
+    if (value === undefined || value === null) return
+    values[i] = name === 'top_k' || name === 'repeat_last_n' ? integer(value, name, -1, 1e9) : number(value, name, -1e9, 1e9)
+  })
+  if (values[1] < 0) values[1] = 0 // top_k -1 means all, as 0 does
+  const bias = logitBias(options.logit_bias)
+  const pairs = new DataView(new ArrayBuffer(bias.length * 8))
+  bias.forEach(([id, value], i) => {
+    pairs.setInt32(i * 8, id, true)
+    pairs.setFloat32(i * 8 + 4, value, true)
+  })
+  return engine.withBytes(new Uint8Array(pairs.buffer), (ptr) =>
+    engine.make('nbw_sampler_new', n_vocab, ...values, Number(seed & 0xffffffffn), Number(seed >> 32n), ptr, bias.length))
+}

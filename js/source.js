@@ -1,0 +1,238 @@
+/**
+ * Where a model's bytes come from. Every source is turned into parts (one, or several for a split model), each read in order into
+ * memory that the caller provides, so that a file on disk goes into the library's memory without a copy in between.
+ */
+import { NibbleError, isNibbleError } from './errors.js'
+
+/**
+ * @typedef {string | URL | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView | Response} SingleSource
+ * @typedef {SingleSource | SingleSource[]} Source  an array names the parts of a split model in order
+ *
+ * @typedef {object} Part
+ * @property {string} name  for messages
+ * @property {number | undefined} size  bytes, where they are known before reading
+ * @property {(view: Uint8Array) => Promise<number>} read  fills the view from its start; returns the bytes written, 0 at the end
+ * @property {() => Promise<void>} close
+ *
+ * @typedef {object} SourceOptions
+ * @property {AbortSignal} [signal]
+ * @property {typeof globalThis.fetch} [fetch]
+ * @property {HeadersInit} [headers]  sent with every request
+ */
+
+const isNode = typeof process !== 'undefined' && !!process.versions?.node
+const SPLIT_NAME = /-(\d{5})-of-(\d{5})(\.gguf)(?=$|\?)/i
+
+/** @param {unknown} cause @param {AbortSignal} [signal] */
+export function abortError(cause, signal) {
+  return new NibbleError('E_ABORTED', 'the work was cancelled', { cause: signal?.reason ?? cause })
+}
+
+/**
+ * Turns what went wrong while reading into a typed error.
+ * @param {unknown} error @param {string} what @param {AbortSignal} [signal]
+ */
+function readError(error, what, signal) {
+  if (isNibbleError(error)) return error
+  if (signal?.aborted || (error instanceof Error && error.name === 'AbortError')) return abortError(error, signal)
+  const reason = error instanceof Error ? error.message : String(error)
+  return new NibbleError('E_NETWORK', `${what} cannot be read: ${reason}`, { cause: error })
+}
+
+/**
+ * Opens the part of a source with the given index.
+ * @param {Source} source
+ * @param {number} index
+ * @param {SourceOptions} options
+ * @returns {Promise<Part>}
+ */
+export async function openPart(source, index, options) {
+  if (options.signal?.aborted) throw abortError(undefined, options.signal)
+  if (Array.isArray(source)) {
+    if (index >= source.length) throw new NibbleError('E_ARGUMENT', `the model has more than the ${source.length} parts given; name all of them`)
+    return openSingle(source[index], options)
+  }
+  if (index === 0) return openSingle(source, options)
+  const name = typeof source === 'string' ? source : source instanceof URL ? source.href : ''
+  const match = SPLIT_NAME.exec(name)
+  if (!match) {
+    throw new NibbleError('E_ARGUMENT', 'this is one part of a split model: give the path or URL of its first part (…-00001-of-0000N.gguf), or an array of all parts')
+  }
+  const next = `-${String(index + 1).padStart(5, '0')}-of-${match[2]}${match[3]}`
+  return openSingle(name.slice(0, match.index) + next + name.slice(match.index + match[0].length), options)
+}
+
+/**
+ * @param {SingleSource} source
+ * @param {SourceOptions} options
+ * @returns {Promise<Part>}
+ */
+async function openSingle(source, options) {
+  if (typeof source === 'string' || source instanceof URL) {
+    const url = toUrl(source)
+    if (url.protocol !== 'file:') return openUrl(url, options)
+    if (!isNode) throw new NibbleError('E_ARGUMENT', `a page cannot open ${url.href}; let the user choose the file and pass the File`)
+    return openFile(url, options)
+  }
+  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) {
+    const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
+    return openBytes(bytes)
+  }
+  if (typeof Blob !== 'undefined' && source instanceof Blob) return openBlob(source, options)
+  if (typeof Response !== 'undefined' && source instanceof Response) return openResponse(source, source.url || 'the response', options)
+  if (typeof ReadableStream !== 'undefined' && source instanceof ReadableStream) return openStream(source, 'the stream', undefined, options)
+  throw new NibbleError('E_ARGUMENT', 'a model is loaded from a path, a URL, a File or Blob, a ReadableStream, a Response or an ArrayBuffer')
+}
+
+/** @param {string | URL} source */
+function toUrl(source) {
+  if (source instanceof URL) return source
+  if (/^[a-z][a-z0-9+.-]+:/i.test(source)) return new URL(source)
+  if (isNode) {
+    // A path: encoded piece by piece, so that '#', '?' and '%' in file names stay what they are.
+    const path = source.startsWith('/') ? source : `${process.cwd()}/${source}`
+    return new URL(`file://${path.split('/').map(encodeURIComponent).join('/')}`)
+  }
+  return new URL(source, globalThis.location?.href)
+}
+
+/** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
+async function openFile(url, { signal }) {
+  const { open } = await import('node:fs/promises')
+  const name = decodeURIComponent(url.pathname)
+  let handle
+  try {
+    handle = await open(url, 'r')
+    const info = await handle.stat()
+    if (info.isDirectory()) throw new NibbleError('E_ARGUMENT', `${name} is a folder; name a .gguf file`)
+    const file = handle
+    return {
+      name,
+      size: info.isFile() ? info.size : undefined,
+      async read(view) {
+        try {
+          return (await file.read(view, 0, Math.min(view.length, 8 << 20))).bytesRead
+        } catch (error) {
+          throw readError(error, name, signal)
+        }
+      },
+      close: () => file.close(),
+    }
+  } catch (error) {
+    await handle?.close()
+    if (/** @type {any} */ (error)?.code === 'ENOENT') throw new NibbleError('E_ARGUMENT', `there is no file ${name}`, { cause: error })
+    throw readError(error, name, signal)
+  }
+}
+
+/** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
+async function openUrl(url, options) {
+  const { signal, headers, fetch = globalThis.fetch } = options
+  let response
+  try {
+    response = await fetch(url, { signal, headers })
+  } catch (error) {
+    throw readError(error, url.href, signal)
+  }
+  return openResponse(response, url.href, options)
+}
+
+/** @param {Response} response @param {string} name @param {SourceOptions} options @returns {Promise<Part>} */
+async function openResponse(response, name, options) {
+  if (!response.ok) {
+    await response.body?.cancel()
+    throw new NibbleError('E_NETWORK', `${name} cannot be fetched: HTTP ${response.status} ${response.statusText}`.trim())
+  }
+  if (!response.body) throw new NibbleError('E_NETWORK', `${name} came without a body`)
+  // With a content encoding the header counts the encoded bytes.
+  const length = response.headers.get('content-encoding') ? null : response.headers.get('content-length')
+  return openStream(response.body, name, length === null ? undefined : Number(length), options)
+}
+
+/**
+ * @param {ReadableStream<Uint8Array>} stream
+ * @param {string} name
+ * @param {number | undefined} size  announced; a stream that ends elsewhere was cut
+ * @param {SourceOptions} options
+ * @returns {Part}
+ */
+function openStream(stream, name, size, { signal }) {
+  const reader = stream.getReader()
+  /** @type {Uint8Array} */
+  let rest = new Uint8Array(0) // of the chunk that came last
+  let total = 0
+  const onAbort = () => void reader.cancel(signal?.reason).catch(() => {})
+  signal?.addEventListener('abort', onAbort, { once: true })
+  return {
+    name,
+    size,
+    async read(view) {
+      while (rest.length === 0) {
+        let result
+        try {
+          result = await reader.read()
+        } catch (error) {
+          throw readError(error, name, signal)
+        }
+        if (signal?.aborted) throw abortError(undefined, signal)
+        if (result.done) {
+          if (size !== undefined && total !== size) {
+            throw new NibbleError('E_NETWORK', `${name} ended after ${total} of ${size} bytes; the connection was cut, try again`)
+          }
+          return 0
+        }
+        if (!(result.value instanceof Uint8Array)) throw new NibbleError('E_ARGUMENT', `${name} must give Uint8Array chunks`)
+        rest = result.value
+        total += rest.length
+      }
+      const n = Math.min(rest.length, view.length)
+      view.set(rest.subarray(0, n))
+      rest = rest.subarray(n)
+      return n
+    },
+    async close() {
+      signal?.removeEventListener('abort', onAbort)
+      rest = new Uint8Array(0)
+      await reader.cancel().catch(() => {})
+    },
+  }
+}
+
+/** @param {Blob} blob @param {SourceOptions} options @returns {Part} */
+function openBlob(blob, { signal }) {
+  const name = 'name' in blob ? String(blob.name) : 'the blob'
+  let at = 0
+  return {
+    name,
+    size: blob.size,
+    async read(view) {
+      const end = Math.min(blob.size, at + Math.min(view.length, 4 << 20))
+      if (end === at) return 0
+      try {
+        view.set(new Uint8Array(await blob.slice(at, end).arrayBuffer()))
+      } catch (error) {
+        throw readError(error, name, signal)
+      }
+      const n = end - at
+      at = end
+      return n
+    },
+    close: async () => {},
+  }
+}
+
+/** @param {Uint8Array} bytes @returns {Part} */
+function openBytes(bytes) {
+  let at = 0
+  return {
+    name: 'the buffer',
+    size: bytes.length,
+    async read(view) {
+      const n = Math.min(view.length, bytes.length - at, 8 << 20)
+      view.set(bytes.subarray(at, at + n))
+      at += n
+      return n
+    },
+    close: async () => {},
+  }
+}
