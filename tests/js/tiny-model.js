@@ -227,7 +227,7 @@ const U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9
  */
 export function tinyModel({
   arch = 'llama', type = 'F32', types = {}, seed = 1, n_layers = 2, d_model = 256, d_ff = 512, n_heads = 4, n_kv_heads = 2, head_dim = 64, n_vocab = 512, n_ctx = 256,
-  tied = arch !== 'llama', ropeFactors = false, ropeBase = arch === 'llama' ? 10000 : 1e6, eps = arch === 'llama' ? 1e-5 : 1e-6, vocab = 'bpe', chatTemplate = CHATML,
+  tied = false, ropeFactors = false, ropeBase = arch === 'llama' ? 10000 : 1e6, eps = arch === 'llama' ? 1e-5 : 1e-6, vocab = 'bpe', chatTemplate = CHATML,
   split = 1, metadata = [],
 } = {}) {
   const v = vocab === 'spm' ? spmVocab(n_vocab) : bpeVocab(n_vocab)
@@ -248,7 +248,7 @@ export function tinyModel({
   const matrix = (name, cols, rows, sigma) => tensors.push({ name, dims: [cols, rows], type: typeOf(name), sigma })
   const vector = (name, n, sigma, center = 0) => tensors.push({ name, dims: [n], type: 'F32', sigma, center })
   const unit = 3 / Math.sqrt(d_model) // rows of the embedding have norm 3
-  const branch = (tied ? Math.sqrt(d_model) : 2) / Math.sqrt(2 * n_layers) * unit / 0.6
+  const branch = (tied ? 5 : 2) / Math.sqrt(2 * n_layers) * unit / 0.6
   matrix('token_embd.weight', d_model, n_vocab, unit)
   vector('output_norm.weight', d_model, 0, 1)
   if (!tied) matrix('output.weight', d_model, n_vocab, unit)
@@ -257,11 +257,11 @@ export function tinyModel({
   for (let i = 0; i < n_layers; i++) {
     const b = `blk.${i}.`
     vector(`${b}attn_norm.weight`, d_model, 0, 1)
-    matrix(`${b}attn_q.weight`, d_model, q, 1.4 * from)
-    matrix(`${b}attn_k.weight`, d_model, kvDim, 1.4 * from)
-    matrix(`${b}attn_v.weight`, d_model, kvDim, from)
+    matrix(`${b}attn_q.weight`, d_model, q, 0.5 * from)
+    matrix(`${b}attn_k.weight`, d_model, kvDim, 0.5 * from)
+    matrix(`${b}attn_v.weight`, d_model, kvDim, 0.5 * from)
     if (arch === 'qwen2') for (const [x, n] of [['q', q], ['k', kvDim], ['v', kvDim]]) vector(`${b}attn_${x}.bias`, n, 0.3)
-    if (arch === 'qwen3') for (const x of ['q', 'k']) vector(`${b}attn_${x}_norm.weight`, head_dim, 0, 1.4)
+    if (arch === 'qwen3') for (const x of ['q', 'k']) vector(`${b}attn_${x}_norm.weight`, head_dim, 0, 0.7)
     matrix(`${b}attn_output.weight`, q, d_model, branch / Math.sqrt(q))
     vector(`${b}ffn_norm.weight`, d_model, 0, 1)
     matrix(`${b}ffn_gate.weight`, d_model, d_ff, from)

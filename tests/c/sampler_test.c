@@ -1,0 +1,197 @@
+// The sampler against what its options promise, on distributions small enough to compute by hand.
+#include <math.h>
+#include <stdlib.h>
+
+#include "../../src/generate/sampler.h"
+#include "check.h"
+
+#define N 8
+
+static nb_sampling greedy_off(void) {
+  nb_sampling s;
+  nb_sampling_defaults(&s);
+  s.temperature = 1;
+  s.top_k = 0;
+  s.top_p = 1;
+  s.min_p = 0;
+  return s;
+}
+
+// Draws many times; counts[i] tells how often token i came.
+static void draw(const nb_sampling *o, const float *logits, const nb_token *history, size_t n_history, int times, int counts[N]) {
+  nb_sampler *s;
+  nb_error err;
+  CHECK(nb_sampler_new(N, o, NULL, 0, &s, &err) == NB_OK);
+  for (int i = 0; i < N; i++) counts[i] = 0;
+  for (int i = 0; i < times; i++) {
+    nb_token t = -1;
+    CHECK(nb_sampler_sample(s, logits, history, n_history, &t, &err) == NB_OK);
+    CHECK(t >= 0 && t < N);
+    if (t >= 0 && t < N) counts[t]++;
+  }
+  nb_sampler_free(s);
+}
+
+// logits of probabilities .4 .2 .15 .1 .08 .04 .02 .01, scattered over the ids
+static const double P[N] = {0.1, 0.4, 0.01, 0.2, 0.08, 0.15, 0.02, 0.04};
+static void logits_of(float *logits) {
+  for (int i = 0; i < N; i++) logits[i] = (float)log(P[i]) + 3;
+}
+
+static void test_frequencies(void) {
+  float logits[N];
+  logits_of(logits);
+  nb_sampling o = greedy_off();
+  int counts[N];
+  draw(&o, logits, NULL, 0, 100000, counts);
+  for (int i = 0; i < N; i++) CHECK(fabs(counts[i] / 1e5 - P[i]) < 5 * sqrt(P[i] * (1 - P[i]) / 1e5));
+  o.temperature = 0.5f;  // squares the odds
+  double z = 0;
+  for (int i = 0; i < N; i++) z += P[i] * P[i];
+  draw(&o, logits, NULL, 0, 100000, counts);
+  for (int i = 0; i < N; i++) CHECK(fabs(counts[i] / 1e5 - P[i] * P[i] / z) < 0.01);
+}
+
+static void only(const nb_sampling *o, unsigned allowed) {
+  float logits[N];
+  logits_of(logits);
+  int counts[N];
+  draw(o, logits, NULL, 0, 20000, counts);
+  for (int i = 0; i < N; i++) CHECK((counts[i] > 0) == ((allowed >> i & 1) != 0));
+}
+
+static void test_truncations(void) {
+  nb_sampling o = greedy_off();
+  o.top_k = 3;
+  only(&o, 1u << 1 | 1u << 3 | 1u << 5);
+  o = greedy_off();
+  o.top_p = 0.61f;  // .4 + .2 is not enough
+  only(&o, 1u << 1 | 1u << 3 | 1u << 5);
+  o.top_p = 0;  // at least one stays
+  only(&o, 1u << 1);
+  o = greedy_off();
+  o.min_p = 0.24f;  // of .4: .096
+  only(&o, 1u << 1 | 1u << 3 | 1u << 5 | 1u << 0);
+  // The entropy is 1.690 nats; distances of -log p to it: .1 .612, .4 .774, .01 2.9, .2 .081, .08 .836, .15 .207, .02 2.2, .04 1.5
+  o = greedy_off();
+  o.typical_p = 0.3f;  // .2 + .15
+  only(&o, 1u << 3 | 1u << 5);
+  o.typical_p = 0.44f;  // + .1
+  only(&o, 1u << 3 | 1u << 5 | 1u << 0);
+}
+
+static void test_penalties(void) {
+  const float logits[N] = {2, 1.5f, -1, 0, 0, 0, 0, 0};
+  const nb_token history[] = {1, 0, 0, 2};
+  nb_sampling o = greedy_off();
+  nb_sampler *s;
+  nb_error err;
+  nb_token t;
+  struct { float repeat, frequency, presence; int last_n; nb_token best; } cases[] = {
+      {1, 0, 0, 64, 0},          // off
+      {2, 0, 0, 64, 0},          // 2/2 = 1 against 1.5/2: token 0 stays
+      {1, 0.3f, 0, 64, 0},       // 2 - .6 = 1.4 against 1.5 - .3 = 1.2
+      {1, 0.6f, 0, 64, 1},       // .8 against .9
+      {1, 0, 1.9f, 64, 0},       // .1 against -.4 and 0: presence counts once
+      {1, 0, 2.1f, 64, 3},       // all seen ones fall behind the untouched
+      {2, 0, 0, 3, 1},           // only 0, 0, 2 are recent: 1 against 1.5
+      {2, 0, 0, 0, 0},           // nothing is recent
+      {2, 0, 0, -1, 0},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    o.temperature = 0;
+    o.repeat_penalty = cases[i].repeat;
+    o.frequency_penalty = cases[i].frequency;
+    o.presence_penalty = cases[i].presence;
+    o.repeat_last_n = cases[i].last_n;
+    CHECK(nb_sampler_new(N, &o, NULL, 0, &s, &err) == NB_OK);
+    CHECK(nb_sampler_sample(s, logits, history, 4, &t, &err) == NB_OK);
+    CHECK_EQ_INT(t, cases[i].best);
+    nb_sampler_free(s);
+  }
+}
+
+static void test_bias_and_bad_logits(void) {
+  float logits[N] = {0, 1, 2, 3, 4, 5, 6, 7};
+  nb_sampling o = greedy_off();
+  nb_sampler *s;
+  nb_error err;
+  nb_token t;
+  o.temperature = 0;
+  const nb_logit_bias bias[] = {{7, -INFINITY}, {2, 100}};
+  CHECK(nb_sampler_new(N, &o, bias, 2, &s, &err) == NB_OK);
+  CHECK(nb_sampler_sample(s, logits, NULL, 0, &t, &err) == NB_OK);
+  CHECK_EQ_INT(t, 2);
+  logits[2] = NAN;
+  CHECK(nb_sampler_sample(s, logits, NULL, 0, &t, &err) == NB_OK);
+  CHECK_EQ_INT(t, 6);
+  for (int i = 0; i < N; i++) logits[i] = NAN;
+  CHECK_EQ_INT(nb_sampler_sample(s, logits, NULL, 0, &t, &err), NB_E_FORMAT);
+  nb_sampler_free(s);
+  for (int i = 0; i < N; i++) logits[i] = 1;
+  o.temperature = 0;
+  CHECK(nb_sampler_new(N, &o, NULL, 0, &s, &err) == NB_OK);
+  CHECK(nb_sampler_sample(s, logits, NULL, 0, &t, &err) == NB_OK);
+  CHECK_EQ_INT(t, 0);  // the lowest id wins a tie
+  nb_sampler_free(s);
+}
+
+static void test_refused(void) {
+  nb_sampler *s;
+  nb_error err;
+  const struct { size_t field; float value; } bad[] = {
+      {offsetof(nb_sampling, temperature), NAN}, {offsetof(nb_sampling, top_p), 1.1f},          {offsetof(nb_sampling, top_p), -0.1f},
+      {offsetof(nb_sampling, min_p), 2},         {offsetof(nb_sampling, typical_p), NAN},       {offsetof(nb_sampling, repeat_penalty), 0},
+      {offsetof(nb_sampling, frequency_penalty), INFINITY}, {offsetof(nb_sampling, presence_penalty), NAN}};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    nb_sampling o = greedy_off();
+    memcpy((char *)&o + bad[i].field, &bad[i].value, sizeof(float));
+    CHECK_EQ_INT(nb_sampler_new(N, &o, NULL, 0, &s, &err), NB_E_ARGUMENT);
+    CHECK(s == NULL);
+  }
+  nb_sampling o = greedy_off();
+  const nb_logit_bias outside = {N, 1};
+  CHECK_EQ_INT(nb_sampler_new(N, &o, &outside, 1, &s, &err), NB_E_ARGUMENT);
+}
+
+static void test_seed(void) {
+  float logits[N];
+  logits_of(logits);
+  nb_sampling o = greedy_off();
+  nb_error err;
+  nb_token runs[3][32];
+  for (int r = 0; r < 3; r++) {
+    nb_sampler *s;
+    o.seed = r == 2 ? 8 : 7;
+    CHECK(nb_sampler_new(N, &o, NULL, 0, &s, &err) == NB_OK);
+    for (int i = 0; i < 32; i++) CHECK(nb_sampler_sample(s, logits, NULL, 0, &runs[r][i], &err) == NB_OK);
+    nb_sampler_free(s);
+  }
+  CHECK(memcmp(runs[0], runs[1], sizeof runs[0]) == 0);
+  CHECK(memcmp(runs[0], runs[2], sizeof runs[0]) != 0);
+}
+
+static void test_logprobs(void) {
+  float logits[N];
+  logits_of(logits);
+  for (int i = 0; i < N; i++) CHECK(fabs(nb_logprob(logits, N, i) - log(P[i])) < 2e-6);
+  nb_token ids[N];
+  double lp[N];
+  nb_top_logprobs(logits, N, 3, ids, lp);
+  CHECK(ids[0] == 1 && ids[1] == 3 && ids[2] == 5);
+  CHECK(fabs(lp[2] - log(0.15)) < 2e-6);
+  logits[1] = NAN;
+  nb_top_logprobs(logits, N, N, ids, lp);
+  CHECK(ids[0] == 3 && ids[N - 1] == 1 && lp[N - 1] == -INFINITY);
+}
+
+int main(void) {
+  test_frequencies();
+  test_truncations();
+  test_penalties();
+  test_bias_and_bad_logits();
+  test_refused();
+  test_seed();
+  test_logprobs();
+  return check_result();
+}
