@@ -1,7 +1,9 @@
 // What JavaScript calls beside the library's own functions: the same things with numbers and pointers only. Counts that may pass 2^32
 // are doubles (exact to 2^53). Every name of the ABI stands in exports.txt.
+#define _DEFAULT_SOURCE  // sbrk
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "../src/generate/generation.h"
 #include "../src/model/loader.h"
@@ -19,6 +21,9 @@ const char *nbw_variant(void) {
   return "scalar";
 #endif
 }
+
+// Bytes of memory in use, from its beginning to the top of the heap.
+double nbw_memory_used(void) { return (double)(uintptr_t)sbrk(0); }
 
 int nbw_error_bytes(void) { return (int)sizeof(nb_error); }
 int nbw_error_status(const nb_error *e) { return e->status; }

@@ -27,7 +27,15 @@ export async function sendSlowly(response, pieces, bytesPerSecond) {
   let sent = 0
   for await (const piece of pieces) {
     if (response.destroyed) return false
-    if (!response.write(piece)) await new Promise((resolve) => { response.once('drain', resolve); response.once('close', resolve) })
+    if (!response.write(piece)) {
+      await new Promise((resolve) => {
+        const go = () => {
+          response.off('drain', go).off('close', go)
+          resolve(undefined)
+        }
+        response.on('drain', go).on('close', go)
+      })
+    }
     sent += piece.length
     const ahead = sent / bytesPerSecond * 1000 - (performance.now() - start)
     if (ahead > 2) await new Promise((resolve) => setTimeout(resolve, ahead))
