@@ -189,7 +189,7 @@ export async function estimate(source, options = {}) {
     const session = runs ? engine.call('nbw_session_bytes', model, options.contextLength ?? 0, options.batchSize ?? 0) : 0
     const weights = info.weight_bytes
     const total = Math.max(engine.heap.byteLength, engine.call('nbw_memory_used') + weights + session)
-    return { ...info, file_bytes: bytes, memory_estimate: { n_ctx, weights, session, total, fits: total < 2 ** 32 } }
+    return { ...info, tensors: info.tensors ?? [], file_bytes: bytes, memory_estimate: { n_ctx, weights, session, total, fits: total < 2 ** 32 } }
   })
 }
 

@@ -1,0 +1,102 @@
+/**
+ * `npm run build`: sets up what is missing and builds dist/: both WebAssembly modules, the browser bundles and the type declarations.
+ * Quick when nothing has changed.
+ */
+import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { emscripten, npmPackages } from './setup.mjs'
+import { root, run, runMain, say, SetupError, which } from './shell.mjs'
+
+const VARIANTS = ['simd128', 'relaxed']
+
+/** All files below folders of the project, with their times. @param {string[]} places @returns {string} */
+function fingerprint(places) {
+  const hash = createHash('sha256')
+  const visit = (/** @type {string} */ path) => {
+    const info = statSync(path)
+    if (info.isDirectory()) for (const name of readdirSync(path).sort()) visit(join(path, name))
+    else hash.update(`${path}\0`).update(readFileSync(path)).update('\0')
+  }
+  for (const place of places) if (existsSync(join(root, place))) visit(join(root, place))
+  return hash.digest('hex')
+}
+
+/**
+ * Does work unless its inputs are those of the last time and its outputs are there.
+ * @param {string} name @param {string[]} inputs @param {string[]} outputs @param {() => void | Promise<void>} work
+ */
+async function step(name, inputs, outputs, work) {
+  const stamp = join(root, 'build', `${name}.stamp`)
+  const now = fingerprint(inputs)
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === now && outputs.every((o) => existsSync(join(root, o)))) return
+  await work()
+  mkdirSync(join(root, 'build'), { recursive: true })
+  writeFileSync(stamp, now)
+}
+
+/**
+ * Configures and builds one of the presets.
+ * @param {string} preset @param {{env?: NodeJS.ProcessEnv, target?: string}} [options]
+ */
+export function cmake(preset, { env = process.env, target } = {}) {
+  if (!which('cmake')) throw new SetupError('cmake is missing; install it (Debian: apt-get install cmake)')
+  const generator = which('ninja') ? 'Ninja' : 'Unix Makefiles'
+  if (!which('ninja') && !which('make')) throw new SetupError('neither ninja nor make is there; install one of them (Debian: apt-get install ninja-build)')
+  // A build folder made by another generator or at another place cannot be used again.
+  const cache = join(root, 'build', preset, 'CMakeCache.txt')
+  if (existsSync(cache)) {
+    const text = readFileSync(cache, 'utf8')
+    if (!text.includes(`CMAKE_GENERATOR:INTERNAL=${generator}\n`) || !text.includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`)) rmSync(join(root, 'build', preset), { recursive: true })
+  }
+  run('cmake', ['--preset', preset, '-G', generator], { env, fail: `configuring ${preset} failed` })
+  run('cmake', ['--build', '--preset', preset, '-j', '2', ...(target ? ['--target', target] : [])], { env, fail: `building ${preset} failed` })
+}
+
+/** Makes `npx nibble` work in the clone, as it does where the package is installed. */
+function linkCommand() {
+  const link = join(root, 'node_modules/.bin/nibble')
+  if (!existsSync(join(root, 'js/cli.js'))) return
+  chmodSync(join(root, 'js/cli.js'), 0o755)
+  try {
+    if (lstatSync(link)) return
+  } catch {}
+  mkdirSync(join(root, 'node_modules/.bin'), { recursive: true })
+  symlinkSync('../../js/cli.js', link)
+}
+
+/** Sets up and builds what is not up to date. */
+export async function build() {
+  npmPackages()
+  const wasmInputs = ['src', 'wasm', 'CMakeLists.txt', 'CMakePresets.json']
+  await step('wasm', wasmInputs, VARIANTS.map((v) => `dist/nibble-${v}.wasm`), () => {
+    const { env, version } = emscripten()
+    for (const variant of VARIANTS) {
+      say(`building dist/nibble-${variant}.wasm with Emscripten ${version}`)
+      cmake(`wasm-${variant}`, { env, target: 'nibble-wasm' })
+      mkdirSync(join(root, 'dist'), { recursive: true })
+      copyFileSync(join(root, `build/wasm-${variant}/nibble-${variant}.wasm`), join(root, `dist/nibble-${variant}.wasm`))
+    }
+  })
+  const bundler = join(root, 'web/bundle.mjs')
+  if (existsSync(bundler)) {
+    await step('web', ['web', 'js', 'demo', 'package-lock.json'], ['dist/web'], async () => {
+      say('bundling the browser files into dist/web')
+      await (await import(bundler)).bundle()
+    })
+  }
+  await step('types', ['js', 'web', 'package-lock.json'], ['dist/types/js/index.d.ts'], () => {
+    say('writing the type declarations into dist/types')
+    run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'js/tsconfig.json'], { fail: 'the types do not check' })
+  })
+  linkCommand()
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await runMain(async () => {
+    await build()
+    for (const variant of VARIANTS) say(`dist/nibble-${variant}.wasm: ${(statSync(join(root, `dist/nibble-${variant}.wasm`)).size / 1000).toFixed(0)} kB`)
+    say('built; try `npx nibble --help`, or `npm start` for the page')
+  })
+}

@@ -1,0 +1,227 @@
+/**
+ * Brings what the build and the tests need, and nothing that is there already: an Emscripten, the npm packages, and for the tests a C
+ * compiler, SIMDe, a current Node and Chromium. Everything of its own goes into .toolchain/; delete that folder to begin anew.
+ */
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { root, run, runMain, say, SetupError, which } from './shell.mjs'
+
+const toolchain = join(root, '.toolchain')
+const OLDEST = [3, 1, 61] // the first with the final relaxed-SIMD instructions
+
+// ---- Emscripten -----------------------------------------------------------------------------------------------------------------
+
+/** Debian 13's packages that make up Emscripten 3.1.69 and what it runs on. */
+const PACKAGES = ['emscripten', 'binaryen', 'clang-19', 'lld-19', 'llvm-19', 'llvm-19-linker-tools', 'libclang-cpp19', 'libllvm19', 'libclang1-19',
+  'libclang-common-19-dev', 'libc6', 'libstdc++6', 'libgcc-s1', 'zlib1g', 'libzstd1', 'libedit2', 'libxml2', 'libicu76', 'libz3-4', 'libffi8', 'libtinfo6', 'libbsd0',
+  'libmd0', 'libpfm4', 'liblzma5', 'libcurl4t64', 'node-acorn', 'patchelf']
+/** Parts of these packages that the build does not touch: two thirds of their size. */
+const LEFT_OUT = ['*/wasm32-emscripten/pic', '*/wasm32-emscripten/lto-pic', './usr/share/emscripten/test', './usr/share/emscripten/docs', './usr/share/emscripten/media',
+  './usr/share/doc', './usr/share/man', './usr/lib/*/gconv']
+
+const ARCHITECTURES = {
+  amd64: { triple: 'x86_64-linux-gnu', loader: 'ld-linux-x86-64.so.2' },
+  arm64: { triple: 'aarch64-linux-gnu', loader: 'ld-linux-aarch64.so.1' },
+}
+
+const OWN_ADVICE = 'Install Emscripten 3.1.61 or newer (https://emscripten.org) and put emcc on the PATH or set EMSDK, then run this again.'
+
+/**
+ * The Emscripten of the machine, where it has one that is new enough.
+ * @returns {{folder: string, env: NodeJS.ProcessEnv, version: string} | undefined}
+ */
+function findEmscripten() {
+  const candidates = [process.env.EMSDK && join(process.env.EMSDK, 'upstream/emscripten/emcc'), which('emcc')]
+  for (const emcc of candidates) {
+    if (!emcc || !existsSync(emcc)) continue
+    const r = spawnSync(emcc, ['--version'], { encoding: 'utf8' })
+    const version = /\b(\d+)\.(\d+)\.(\d+)\b/.exec(r.stdout ?? '')
+    if (!version) continue
+    const parts = version.slice(1).map(Number)
+    const order = parts.map((n, i) => n - OLDEST[i]).find((d) => d !== 0) ?? 0
+    const folder = dirname(realpathSync(emcc))
+    if (order < 0) say(`the emcc on this machine is ${version[0]}, older than ${OLDEST.join('.')}: not used`)
+    else if (existsSync(join(folder, 'cmake/Modules/Platform/Emscripten.cmake'))) return { folder, env: {}, version: version[0] }
+  }
+  return undefined
+}
+
+/** @param {string} folder */
+function ownEmscripten(folder) {
+  return { folder: join(folder, 'usr/share/emscripten'), env: { EM_CONFIG: join(folder, 'config.py') }, version: '3.1.69' }
+}
+
+/** Unpacks Debian 13's Emscripten into .toolchain/emscripten, without touching the system and without root. */
+function installEmscripten() {
+  const target = join(toolchain, 'emscripten')
+  const fingerprint = createHash('sha256').update(JSON.stringify([PACKAGES, LEFT_OUT, process.arch, target, 2])).digest('hex')
+  const stamp = join(target, 'complete')
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === fingerprint) return ownEmscripten(target)
+
+  for (const tool of ['apt-get', 'dpkg', 'dpkg-deb', 'tar', 'python3']) {
+    if (!which(tool)) throw new SetupError(`there is no emcc, and without ${tool} none can be set up here. ${OWN_ADVICE}`)
+  }
+  const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg'
+  if (!existsSync(keyring)) throw new SetupError(`there is no emcc, and this is not Debian (${keyring} is missing), so none can be set up here. ${OWN_ADVICE}`)
+  const machine = run('dpkg', ['--print-architecture'], { fail: 'the architecture of this machine cannot be told' }).trim()
+  const architecture = ARCHITECTURES[/** @type {keyof typeof ARCHITECTURES} */ (machine)]
+  if (!architecture) throw new SetupError(`Emscripten can be set up by itself on amd64 and arm64 only, not on ${machine}. ${OWN_ADVICE}`)
+
+  rmSync(target, { recursive: true, force: true })
+  const work = join(toolchain, 'emscripten.part')
+  rmSync(work, { recursive: true, force: true })
+  const apt = join(work, 'apt')
+  for (const folder of ['state/lists/partial', 'cache/archives/partial', 'debs']) mkdirSync(join(apt, folder), { recursive: true })
+
+  say('setting up Emscripten 3.1.69 in .toolchain/emscripten (once; about 350 MB from this machine\'s Debian mirror, unpacked 1 GB)')
+  const site = run('apt-get', ['indextargets', '--format', '$(SITE) $(CODENAME)'], { fail: 'apt names no mirror' })
+    .split('\n').map((line) => line.trim().split(' ')).find(([url, codename]) => url && !/security/.test(url) && !/-/.test(codename ?? ''))?.[0]
+  if (!site) throw new SetupError(`apt on this machine names no Debian mirror. ${OWN_ADVICE}`)
+  writeFileSync(join(apt, 'status'), '')
+  writeFileSync(join(apt, 'sources.list'), `deb [signed-by=${keyring}] ${site} trixie main\n`)
+  const options = Object.entries({
+    'Dir::State': `${apt}/state`, 'Dir::State::status': `${apt}/status`, 'Dir::Cache': `${apt}/cache`, 'Dir::Etc::sourcelist': `${apt}/sources.list`,
+    'Dir::Etc::sourceparts': '/dev/null', 'APT::Sandbox::User': process.getuid?.() === 0 ? 'root' : '',
+  }).filter(([, value]) => value).flatMap(([key, value]) => ['-o', `${key}=${value}`])
+  say('… reading the list of packages')
+  run('apt-get', [...options, 'update'], { fail: 'the package lists of Debian 13 cannot be read; is the network there?' })
+  say('… downloading')
+  run('apt-get', [...options, 'download', ...PACKAGES], { cwd: join(apt, 'debs'), fail: 'Debian 13\'s packages cannot be downloaded; is the network there?' })
+  say('… unpacking')
+  for (const deb of readdirSync(join(apt, 'debs'))) {
+    run('sh', ['-c', 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --no-same-owner ' + LEFT_OUT.map((p) => `--exclude='${p}'`).join(' '), 'sh', join(apt, 'debs', deb), work],
+      { fail: `${deb} cannot be unpacked; is the disk full?` })
+  }
+  rmSync(apt, { recursive: true })
+  renameSync(work, target) // paths are written into the programs next, so they must be final; the stamp comes last
+  usePrivateLoader(target, architecture)
+  mkdirSync(join(target, 'usr/share/emscripten/node_modules'), { recursive: true })
+  symlinkSync('../../nodejs/acorn', join(target, 'usr/share/emscripten/node_modules/acorn'))
+  writeFileSync(join(target, 'config.py'), [
+    `LLVM_ROOT = ${JSON.stringify(join(target, 'usr/lib/llvm-19/bin'))}`, `BINARYEN_ROOT = ${JSON.stringify(join(target, 'usr'))}`,
+    `NODE_JS = ${JSON.stringify(process.execPath)}`, `CACHE = ${JSON.stringify(join(target, 'usr/share/emscripten/cache'))}`, ''].join('\n'))
+  // emcc is a link into /usr; CMake's support file calls it by this name.
+  for (const tool of ['emcc', 'em++', 'emar', 'emranlib', 'emnm']) {
+    writeFileSync(join(target, 'usr/share/emscripten', tool), `#!/bin/sh\nexec python3 "$(dirname "$0")/${tool}.py" "$@"\n`, { mode: 0o755, flag: 'w' })
+  }
+  writeFileSync(stamp, fingerprint)
+  return ownEmscripten(target)
+}
+
+/**
+ * These programs want a newer C library than the machine's: they are told to use the one unpacked beside them.
+ * @param {string} target @param {{triple: string, loader: string}} architecture
+ */
+function usePrivateLoader(target, { triple, loader }) {
+  const libraries = join(target, 'usr/lib', triple), llvm = join(target, 'usr/lib/llvm-19')
+  const interpreter = join(libraries, loader)
+  const patchelf = (/** @type {string[]} */ ...args) =>
+    run(interpreter, ['--library-path', libraries, join(target, 'usr/bin/patchelf'), ...args], { fail: 'the unpacked compiler cannot be prepared' })
+  const rpath = `${libraries}:${join(llvm, 'lib')}`
+  const programs = new Set([...['clang-19', 'clang', 'lld', 'wasm-ld', 'llvm-ar', 'llvm-nm', 'llvm-objcopy', 'llvm-ranlib'].map((p) => join(llvm, 'bin', p)),
+    ...['wasm-opt', 'wasm-emscripten-finalize', 'wasm-metadce'].map((p) => join(target, 'usr/bin', p))].filter(existsSync).map((p) => realpathSync(p)))
+  for (const program of programs) patchelf('--set-interpreter', interpreter, '--set-rpath', rpath, program)
+  const shared = new Set([libraries, join(llvm, 'lib')].flatMap((folder) => existsSync(folder) ? readdirSync(folder).filter((name) => /^lib(LLVM|clang-cpp|binaryen)[-.].*so/.test(name)).map((name) => join(folder, name)) : [])
+    .filter(existsSync).map((p) => realpathSync(p)))
+  for (const library of shared) patchelf('--set-rpath', rpath, library)
+}
+
+/**
+ * Environment for cmake and emcc.
+ * @returns {{env: NodeJS.ProcessEnv, version: string}}
+ */
+export function emscripten() {
+  const found = findEmscripten() ?? installEmscripten()
+  return { version: found.version, env: { ...process.env, ...found.env, NIBBLE_EMSCRIPTEN: found.folder } }
+}
+
+// ---- npm packages -----------------------------------------------------------------------------------------------------------------
+
+/** Installs package-lock.json's packages where node_modules is missing or older. */
+export function npmPackages() {
+  const installed = join(root, 'node_modules/.package-lock.json')
+  const lock = join(root, 'package-lock.json')
+  if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return
+  say('installing the npm packages of package-lock.json')
+  // Install scripts of dependencies do not run: none is needed.
+  run('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts'], { fail: 'the npm packages cannot be installed; is the network there?' })
+}
+
+// ---- for the tests ------------------------------------------------------------------------------------------------------------------
+
+const asRoot = () => process.getuid?.() === 0 && which('apt-get') !== undefined
+let listsRead = false
+
+/** Installs Debian packages on the system, as root only. @param {string[]} names @param {string} why */
+function debian(names, why) {
+  say(`installing Debian's ${names.join(', ')}: ${why}`)
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  if (!listsRead) run('apt-get', ['update'], { env, fail: 'apt-get update fails; is the network there?' })
+  listsRead = true
+  run('apt-get', ['install', '-y', '--no-install-recommends', ...names], { env, fail: `apt-get install ${names.join(' ')} fails` })
+}
+
+/** The C compiler for native tests, or undefined with a sentence. */
+export function nativeCompiler() {
+  const find = () => which('cc') ?? which('gcc') ?? which('clang')
+  if (!find() && asRoot()) debian(['gcc', 'libc6-dev', 'make'], 'the native C tests need a compiler')
+  else if (find() && !which('ninja') && !which('make') && asRoot()) debian(['make'], 'the native C tests need it')
+  if (!find()) say('no C compiler: native C tests are skipped (as root: apt-get install gcc libc6-dev make)')
+  return find()
+}
+
+/** SIMDe's headers, with which the SIMD kernels are tested natively: the system's, or Debian's unpacked into .toolchain/simde. */
+export function simde() {
+  if (existsSync('/usr/include/simde/wasm/simd128.h') || existsSync(join(toolchain, 'simde/usr/include/simde'))) return
+  if (!which('apt-get') || !which('dpkg-deb')) return say('no SIMDe: native tests cover the scalar kernels only (libsimde-dev)')
+  const work = join(toolchain, 'simde.part')
+  rmSync(work, { recursive: true, force: true })
+  mkdirSync(work, { recursive: true })
+  say('unpacking SIMDe\'s headers (Debian\'s libsimde-dev) into .toolchain/simde')
+  const download = () => spawnSync('apt-get', ['-o', `APT::Sandbox::User=${asRoot() ? 'root' : '_apt'}`, 'download', 'libsimde-dev'], { cwd: work }).status === 0
+  if (!download() && asRoot()) {
+    run('apt-get', ['update'], { fail: 'apt-get update fails; is the network there?' })
+    listsRead = true
+    download()
+  }
+  const deb = readdirSync(work).find((name) => name.endsWith('.deb'))
+  if (!deb) return say('libsimde-dev cannot be downloaded: native tests cover the scalar kernels only (run apt-get update as root, then try again)')
+  run('dpkg-deb', ['-x', deb, '.'], { cwd: work, fail: 'libsimde-dev cannot be unpacked' })
+  renameSync(work, join(toolchain, 'simde'))
+}
+
+/**
+ * A current Node beside the one that runs this: from the npm registry, in .toolchain/node.
+ * @returns {string | undefined} the path of its program
+ */
+export function currentNode() {
+  if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath
+  const folder = join(toolchain, 'node'), name = `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`
+  const program = join(folder, 'node_modules', name, 'bin/node')
+  if (existsSync(program)) return program
+  say(`installing a current Node (npm package ${name}) into .toolchain/node`)
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'package.json'), '{"private":true}\n')
+  const r = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--no-package-lock', `${name}@>=24`], { cwd: folder, encoding: 'utf8' })
+  if (r.status === 0 && existsSync(program)) return program
+  say('a current Node cannot be installed: the tests run on this one only')
+  return undefined
+}
+
+/** Chromium for the browser tests, or undefined with a sentence. */
+export function chromium() {
+  const find = () => [process.env.CHROMIUM, which('chromium'), which('chromium-browser'), which('google-chrome')].find((p) => p && existsSync(p))
+  if (!find() && asRoot() && existsSync('/etc/debian_version')) debian(['chromium'], 'the browser tests drive it')
+  if (!find()) say('no Chromium: browser tests are skipped (as root: apt-get install chromium; or set CHROMIUM to its path)')
+  return find()
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await runMain(async () => {
+    npmPackages()
+    say(`Emscripten ${emscripten().version} is ready`)
+  })
+}
