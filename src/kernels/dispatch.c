@@ -1,44 +1,79 @@
-// The only place that chooses a variant of a kernel.
+// The only place that chooses a variant of a kernel: the fastest that the build has.
 #include <assert.h>
 
+#include "simd.h"
 #include "variants.h"
 
-void nb_dequantize_row(const nb_matrix *w, size_t row, float *y) { nb_decode_scalar(w, row, 0, w->cols, y); }
+#if defined(NB_SIMD128)
+#define BEST(name) name##_simd128
+#else
+#define BEST(name) name##_scalar
+#endif
 
-void nb_quantize_act(nb_act *a, const float *x) { nb_quantize_act_scalar(a, x); }
+#if defined(NB_RELAXED)
+#define BEST_Q8(name, scalar) name##_relaxed
+#elif defined(NB_SIMD128)
+#define BEST_Q8(name, scalar) name##_simd128
+#else
+#define BEST_Q8(name, scalar) scalar
+#endif
 
-static nb_matmul_fn *matmul_of(nb_type type, nb_layout layout, nb_act_kind act) {
-  (void)type;
-  (void)layout;
-  switch (act) {
-    case NB_ACT_Q8_32: return nb_matmul_block32_q8_scalar;
-    case NB_ACT_Q8_256: return nb_matmul_block256_q8_scalar;
-    case NB_ACT_F32: break;
+// Types times int8 activations, in file order and, where there is one, in the packed layout of 8 rows.
+typedef struct q8_kernels {
+  nb_matmul_fn *rows, *x8;
+} q8_kernels;
+
+static q8_kernels q8_kernels_of(nb_type type) {
+  switch (type) {
+    case NB_TYPE_Q4_0:
+      return (q8_kernels){BEST_Q8(nb_matmul_q4_0_q8, nb_matmul_block32_q8_scalar), BEST_Q8(nb_matmul_q4_0_q8_x8, nb_matmul_block32_q8_scalar)};
+    case NB_TYPE_Q4_1: return (q8_kernels){BEST_Q8(nb_matmul_q4_1_q8, nb_matmul_block32_q8_scalar), 0};
+    case NB_TYPE_Q5_0: return (q8_kernels){BEST_Q8(nb_matmul_q5_0_q8, nb_matmul_block32_q8_scalar), 0};
+    case NB_TYPE_Q5_1: return (q8_kernels){BEST_Q8(nb_matmul_q5_1_q8, nb_matmul_block32_q8_scalar), 0};
+    case NB_TYPE_Q8_0: return (q8_kernels){BEST_Q8(nb_matmul_q8_0_q8, nb_matmul_block32_q8_scalar), 0};
+    case NB_TYPE_IQ4_NL: return (q8_kernels){BEST_Q8(nb_matmul_iq4_nl_q8, nb_matmul_block32_q8_scalar), 0};
+    case NB_TYPE_Q2_K: return (q8_kernels){BEST_Q8(nb_matmul_q2_k_q8, nb_matmul_block256_q8_scalar), 0};
+    case NB_TYPE_Q3_K: return (q8_kernels){BEST_Q8(nb_matmul_q3_k_q8, nb_matmul_block256_q8_scalar), 0};
+    case NB_TYPE_Q4_K: return (q8_kernels){BEST_Q8(nb_matmul_q4_k_q8, nb_matmul_block256_q8_scalar), 0};
+    case NB_TYPE_Q5_K: return (q8_kernels){BEST_Q8(nb_matmul_q5_k_q8, nb_matmul_block256_q8_scalar), 0};
+    case NB_TYPE_Q6_K: return (q8_kernels){BEST_Q8(nb_matmul_q6_k_q8, nb_matmul_block256_q8_scalar), 0};
+    case NB_TYPE_IQ4_XS: return (q8_kernels){BEST_Q8(nb_matmul_iq4_xs_q8, nb_matmul_block256_q8_scalar), 0};
+    default: return (q8_kernels){0, 0};
   }
-  return nb_matmul_any_f32_scalar;
 }
 
 void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
-  assert(a->kind == NB_ACT_F32 || a->kind == nb_act_kind_of(w->type));
   assert(row0 <= row1 && row1 <= w->rows && (row0 % 8 == 0 || row0 == w->rows) && (row1 % 8 == 0 || row1 == w->rows));
-  matmul_of(w->type, w->layout, a->kind)(w, a, y, ystride, row0, row1);
+  if (a->kind == NB_ACT_F32) {
+    BEST(nb_matmul_any_f32)(w, a, y, ystride, row0, row1);
+    return;
+  }
+  assert(a->kind == nb_act_kind_of(w->type));
+  const q8_kernels kernels = q8_kernels_of(w->type);
+  nb_matmul_fn *kernel = w->layout == NB_LAYOUT_X8 ? kernels.x8 : kernels.rows;
+  assert(kernel);
+  kernel(w, a, y, ystride, row0, row1);
 }
 
-void nb_rms_norm(float *y, const float *x, const float *w, size_t n, float eps) { nb_rms_norm_scalar(y, x, w, n, eps); }
+void nb_dequantize_row(const nb_matrix *w, size_t row, float *y) { nb_decode_scalar(w, row, 0, w->cols, y); }
 
-void nb_add(float *y, const float *x, size_t n) { nb_add_scalar(y, x, n); }
+void nb_quantize_act(nb_act *a, const float *x) { BEST(nb_quantize_act)(a, x); }
 
-void nb_swiglu(float *gate, const float *up, size_t n) { nb_swiglu_scalar(gate, up, n); }
+void nb_rms_norm(float *y, const float *x, const float *w, size_t n, float eps) { BEST(nb_rms_norm)(y, x, w, n, eps); }
 
-void nb_softmax(float *x, size_t n) { nb_softmax_scalar(x, n); }
+void nb_add(float *y, const float *x, size_t n) { BEST(nb_add)(y, x, n); }
+
+void nb_swiglu(float *gate, const float *up, size_t n) { BEST(nb_swiglu)(gate, up, n); }
+
+void nb_softmax(float *x, size_t n) { BEST(nb_softmax)(x, n); }
 
 void nb_rope(float *x, size_t n_heads, size_t head_dim, size_t n_rot, nb_rope_order order, const float *cos_sin) {
-  nb_rope_scalar(x, n_heads, head_dim, n_rot, order, cos_sin);
+  BEST(nb_rope)(x, n_heads, head_dim, n_rot, order, cos_sin);
 }
 
-void nb_f32_to_f16_row(uint16_t *y, const float *x, size_t n) { nb_f32_to_f16_row_scalar(y, x, n); }
+void nb_f32_to_f16_row(uint16_t *y, const float *x, size_t n) { BEST(nb_f32_to_f16_row)(y, x, n); }
 
 void nb_attention(float *out, const float *q, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads, size_t n_kv_heads,
                   size_t head_dim, size_t first, size_t n, float scale, float *scratch) {
-  nb_attention_scalar(out, q, k, v, kv_stride, n_heads, n_kv_heads, head_dim, first, n, scale, scratch);
+  BEST(nb_attention)(out, q, k, v, kv_stride, n_heads, n_kv_heads, head_dim, first, n, scale, scratch);
 }

@@ -1,7 +1,7 @@
 // Every variant of every kernel. dispatch.c chooses among them; the tests call them side by side. Contracts stand in kernels.h.
 //
 // A name ends in the variant: _scalar is the specification, _simd128 strict SIMD, _relaxed uses relaxed SIMD, which changes speed
-// and never results.
+// and never results. In builds without SIMD only the scalar ones exist.
 #ifndef NB_KERNELS_VARIANTS_H
 #define NB_KERNELS_VARIANTS_H
 
@@ -17,9 +17,28 @@ void nb_decode_scalar(const nb_matrix *w, size_t row, size_t c0, size_t n, float
 // The signature and contract of nb_matmul. Each takes only the types, layout and activations that its name tells.
 typedef void nb_matmul_fn(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1);
 
-nb_matmul_fn nb_matmul_any_f32_scalar;       // every type and layout, NB_ACT_F32
-nb_matmul_fn nb_matmul_block32_q8_scalar;    // every type with blocks of 32, every layout, NB_ACT_Q8_32
-nb_matmul_fn nb_matmul_block256_q8_scalar;   // every type with blocks of 256, NB_ACT_Q8_256
+nb_matmul_fn nb_matmul_any_f32_scalar;      // every type and layout, NB_ACT_F32
+nb_matmul_fn nb_matmul_block32_q8_scalar;   // every type with blocks of 32, every layout, NB_ACT_Q8_32
+nb_matmul_fn nb_matmul_block256_q8_scalar;  // every type with blocks of 256, NB_ACT_Q8_256
+
+nb_matmul_fn nb_matmul_any_f32_simd128;
+
+// NB_LAYOUT_ROWS
+nb_matmul_fn nb_matmul_q4_0_q8_simd128, nb_matmul_q4_0_q8_relaxed;
+nb_matmul_fn nb_matmul_q4_1_q8_simd128, nb_matmul_q4_1_q8_relaxed;
+nb_matmul_fn nb_matmul_q5_0_q8_simd128, nb_matmul_q5_0_q8_relaxed;
+nb_matmul_fn nb_matmul_q5_1_q8_simd128, nb_matmul_q5_1_q8_relaxed;
+nb_matmul_fn nb_matmul_q8_0_q8_simd128, nb_matmul_q8_0_q8_relaxed;
+nb_matmul_fn nb_matmul_iq4_nl_q8_simd128, nb_matmul_iq4_nl_q8_relaxed;
+nb_matmul_fn nb_matmul_q2_k_q8_simd128, nb_matmul_q2_k_q8_relaxed;
+nb_matmul_fn nb_matmul_q3_k_q8_simd128, nb_matmul_q3_k_q8_relaxed;
+nb_matmul_fn nb_matmul_q4_k_q8_simd128, nb_matmul_q4_k_q8_relaxed;
+nb_matmul_fn nb_matmul_q5_k_q8_simd128, nb_matmul_q5_k_q8_relaxed;
+nb_matmul_fn nb_matmul_q6_k_q8_simd128, nb_matmul_q6_k_q8_relaxed;
+nb_matmul_fn nb_matmul_iq4_xs_q8_simd128, nb_matmul_iq4_xs_q8_relaxed;
+
+// NB_LAYOUT_X8
+nb_matmul_fn nb_matmul_q4_0_q8_x8_simd128, nb_matmul_q4_0_q8_x8_relaxed;
 
 // ---- the rest -----------------------------------------------------------------------------------------------------------------
 
@@ -32,5 +51,15 @@ void nb_rope_scalar(float *x, size_t n_heads, size_t head_dim, size_t n_rot, nb_
 void nb_f32_to_f16_row_scalar(uint16_t *y, const float *x, size_t n);
 void nb_attention_scalar(float *out, const float *q, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads,
                          size_t n_kv_heads, size_t head_dim, size_t first, size_t n, float scale, float *scratch);
+
+void nb_quantize_act_simd128(nb_act *a, const float *x);
+void nb_rms_norm_simd128(float *y, const float *x, const float *w, size_t n, float eps);
+void nb_add_simd128(float *y, const float *x, size_t n);
+void nb_swiglu_simd128(float *gate, const float *up, size_t n);
+void nb_softmax_simd128(float *x, size_t n);
+void nb_rope_simd128(float *x, size_t n_heads, size_t head_dim, size_t n_rot, nb_rope_order order, const float *cos_sin);
+void nb_f32_to_f16_row_simd128(uint16_t *y, const float *x, size_t n);
+void nb_attention_simd128(float *out, const float *q, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads,
+                          size_t n_kv_heads, size_t head_dim, size_t first, size_t n, float scale, float *scratch);
 
 #endif

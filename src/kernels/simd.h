@@ -1,0 +1,106 @@
+// WebAssembly's 128-bit SIMD: the real instructions in wasm builds; natively, where NB_SIMDE is 1, the same intrinsics out of
+// SIMDe, so that sanitizers and debuggers see the very code that ships.
+//
+//   NB_SIMD128   the _simd128 variants exist in this build
+//   NB_RELAXED   the _relaxed variants do too
+#ifndef NB_KERNELS_SIMD_H
+#define NB_KERNELS_SIMD_H
+
+#if defined(__wasm_simd128__)
+
+#include <wasm_simd128.h>
+#define NB_SIMD128 1
+#if defined(__wasm_relaxed_simd__)
+#define NB_RELAXED 1
+#endif
+
+#elif defined(NB_SIMDE) && NB_SIMDE
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
+#endif
+#include <simde/wasm/simd128.h>
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+#define NB_SIMD128 1
+#define NB_RELAXED 1
+
+#endif
+
+#ifdef NB_SIMD128
+
+#define NB_INLINE static inline __attribute__((always_inline))
+
+#ifdef NB_RELAXED
+// Products of 16 signed bytes `a` with 16 bytes `w` of 0..127, neighbours added: 8 sums of 16 bits. Machines differ in what they do
+// with w >= 128 (signed or not) and with sums beyond 16 bits (wrapped or clamped), so kernels keep clear of both: then every
+// machine gives the same, exact, result.
+NB_INLINE v128_t nb_relaxed_dot(v128_t a, v128_t w) {
+#if defined(__wasm_relaxed_simd__)
+  return wasm_i16x8_relaxed_dot_i8x16_i7x16(a, w);
+#else
+  // Natively the two extremes can be chosen: NB_RELAXED_MODEL 0 takes w as signed and wraps, 1 takes it as unsigned and clamps.
+#ifndef NB_RELAXED_MODEL
+#define NB_RELAXED_MODEL 1
+#endif
+#if NB_RELAXED_MODEL == 0
+  const v128_t low = wasm_i16x8_extmul_low_i8x16(a, w), high = wasm_i16x8_extmul_high_i8x16(a, w);
+  return wasm_i16x8_add(wasm_i16x8_shuffle(low, high, 0, 2, 4, 6, 8, 10, 12, 14), wasm_i16x8_shuffle(low, high, 1, 3, 5, 7, 9, 11, 13, 15));
+#else
+  const v128_t low = wasm_i16x8_mul(wasm_i16x8_extend_low_i8x16(a), wasm_u16x8_extend_low_u8x16(w));
+  const v128_t high = wasm_i16x8_mul(wasm_i16x8_extend_high_i8x16(a), wasm_u16x8_extend_high_u8x16(w));
+  return wasm_i16x8_add_sat(wasm_i16x8_shuffle(low, high, 0, 2, 4, 6, 8, 10, 12, 14), wasm_i16x8_shuffle(low, high, 1, 3, 5, 7, 9, 11, 13, 15));
+#endif
+#endif
+}
+#endif
+
+// ---- sums and conversions -------------------------------------------------------------------------------------------------------
+
+// The sums over the lanes of four vectors, in the lanes of one. Integers.
+NB_INLINE v128_t nb_sum4_i32(v128_t a, v128_t b, v128_t c, v128_t d) {
+  const v128_t ab = wasm_i32x4_add(wasm_i32x4_shuffle(a, b, 0, 4, 1, 5), wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+  const v128_t cd = wasm_i32x4_add(wasm_i32x4_shuffle(c, d, 0, 4, 1, 5), wasm_i32x4_shuffle(c, d, 2, 6, 3, 7));
+  return wasm_i32x4_add(wasm_i64x2_shuffle(ab, cd, 0, 2), wasm_i64x2_shuffle(ab, cd, 1, 3));
+}
+
+// Folds 16 partial sums as lanes.h says: s0 holds the sums 0..3, s1 4..7, and so on.
+NB_INLINE float nb_fold_f32x4(v128_t s0, v128_t s1, v128_t s2, v128_t s3) {
+  const v128_t t = wasm_f32x4_add(wasm_f32x4_add(s0, s2), wasm_f32x4_add(s1, s3));
+  const v128_t u = wasm_f32x4_add(t, wasm_i64x2_shuffle(t, t, 1, 1));
+  return wasm_f32x4_extract_lane(u, 0) + wasm_f32x4_extract_lane(u, 1);
+}
+
+// Four halves, each in the upper 16 bits of a lane, to floats: as nb_f16_to_f32 in half.h.
+NB_INLINE v128_t nb_f32x4_of_high_halves(v128_t h) {
+  const v128_t small = wasm_v128_and(wasm_i32x4_shr(h, 3), wasm_i32x4_splat((int32_t)0x8fffffff));
+  const v128_t f = wasm_f32x4_mul(small, wasm_f32x4_splat(5192296858534827628530496329220096.0f));  // 2^112
+  const v128_t top = wasm_i32x4_splat(0x7c000000);
+  const v128_t special = wasm_i32x4_eq(wasm_v128_and(h, top), top);  // infinity or NaN: all exponent bits set
+  return wasm_v128_or(f, wasm_v128_and(special, wasm_i32x4_splat(0x7f800000)));
+}
+
+// Halves 0..3 and 4..7 of a vector of 8.
+NB_INLINE v128_t nb_f32x4_of_halves_low(v128_t h) {
+  return nb_f32x4_of_high_halves(wasm_i16x8_shuffle(wasm_i16x8_const(0, 0, 0, 0, 0, 0, 0, 0), h, 0, 8, 0, 9, 0, 10, 0, 11));
+}
+
+NB_INLINE v128_t nb_f32x4_of_halves_high(v128_t h) {
+  return nb_f32x4_of_high_halves(wasm_i16x8_shuffle(wasm_i16x8_const(0, 0, 0, 0, 0, 0, 0, 0), h, 0, 12, 0, 13, 0, 14, 0, 15));
+}
+
+// One half scale from each of four places.
+NB_INLINE v128_t nb_f32x4_of_4_halves(const uint8_t *p0, const uint8_t *p1, const uint8_t *p2, const uint8_t *p3) {
+  v128_t h = wasm_i32x4_const(0, 0, 0, 0);
+  h = wasm_v128_load16_lane(p0, h, 1);
+  h = wasm_v128_load16_lane(p1, h, 3);
+  h = wasm_v128_load16_lane(p2, h, 5);
+  h = wasm_v128_load16_lane(p3, h, 7);
+  return nb_f32x4_of_high_halves(h);
+}
+
+#endif
+#endif

@@ -1,0 +1,157 @@
+// Dequantization against the vectors of tests/vectors/kernels.bin (made by make_kernels.py): every type, all bytes, odd scales.
+#include <math.h>
+#include <stdio.h>
+
+#include "check.h"
+#include "kernels_util.h"
+
+#ifndef NB_TEST_VECTORS
+#define NB_TEST_VECTORS "tests/vectors"
+#endif
+
+static nb_matrix one_row(nb_type type, const uint8_t *blocks, size_t n) {
+  const nb_type_info *info = nb_type_get(type);
+  return (nb_matrix){.data = blocks, .type = type, .rows = 1, .cols = n, .row_bytes = n / info->block_size * info->block_bytes};
+}
+
+static void check_floats(nb_type type, const float *got, const float *want, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    const bool same = nb_f32_bits(got[i]) == nb_f32_bits(want[i]) || (isnan(got[i]) && isnan(want[i]));
+    if (!same) fprintf(stderr, "%s weight %zu: %a, expected %a\n", nb_type_get(type)->name, i, (double)got[i], (double)want[i]);
+    CHECK(same);
+    if (!same) return;
+  }
+}
+
+// The generator that make_kernels.py describes.
+static void random_bytes(uint8_t *p, size_t n, uint32_t type) {
+  uint64_t state = 0x9e3779b97f4a7c15ull ^ type;
+  for (size_t i = 0; i < n; i += 8) {
+    const uint64_t r = next_random(&state);
+    memcpy(p + i, &r, n - i < 8 ? n - i : 8);
+  }
+}
+
+static void check_hash(nb_type type, size_t n, uint64_t want) {
+  const nb_type_info *info = nb_type_get(type);
+  const half_offsets halves = halves_of(type);
+  const size_t bytes = n / info->block_size * info->block_bytes;
+  uint8_t *blocks = malloc(bytes);
+  float *y = malloc(n * sizeof *y);
+  CHECK(blocks && y);
+  if (!blocks || !y) return;
+  random_bytes(blocks, bytes, type);
+  for (size_t b = 0; b < bytes; b += info->block_bytes) {
+    blocks[b + halves.first + 1] &= 0xbf;
+    if (halves.second >= 0) blocks[b + halves.second + 1] &= 0xbf;
+  }
+  const nb_matrix w = one_row(type, blocks, n);
+  nb_dequantize_row(&w, 0, y);
+  const uint64_t got = hash_bytes(y, n * sizeof *y, HASH_START);
+  if (got != want) fprintf(stderr, "%s: floats of random blocks differ\n", info->name);
+  CHECK(got == want);
+  free(blocks);
+  free(y);
+}
+
+static void read_or_die(void *p, size_t size, FILE *f) {
+  if (fread(p, 1, size, f) != size) {
+    fprintf(stderr, "kernels.bin is cut short\n");
+    exit(1);
+  }
+}
+
+static void every_vector_decodes_to_the_same_bits(void) {
+  FILE *f = fopen(NB_TEST_VECTORS "/kernels.bin", "rb");
+  CHECK(f);
+  if (!f) return;
+  uint32_t records, seen[NB_TYPE_LIMIT] = {0};
+  read_or_die(&records, 4, f);
+  for (uint32_t i = 0; i < records; i++) {
+    uint32_t head[3];
+    read_or_die(head, sizeof head, f);
+    const nb_type type = (nb_type)head[0];
+    seen[type]++;
+    if (head[2] == 0) {
+      uint64_t hash;
+      read_or_die(&hash, 8, f);
+      check_hash(type, head[1], hash);
+      continue;
+    }
+    tight blocks = tight_new(head[2]), y = tight_new16(head[1] * sizeof(float));
+    float *want = malloc(head[1] * sizeof *want);
+    if (!want) abort();
+    read_or_die(blocks.p, head[2], f);
+    read_or_die(want, head[1] * sizeof *want, f);
+    const nb_matrix w = one_row(type, blocks.p, head[1]);
+    nb_dequantize_row(&w, 0, y.p);
+    check_floats(type, y.p, want, head[1]);
+    free(want);
+    tight_free(&blocks);
+    tight_free(&y);
+  }
+  for (size_t i = 0; i < N_BLOCK_TYPES; i++) CHECK(seen[ALL_TYPES[i]] >= 3);
+  fclose(f);
+}
+
+static void plain_floats_decode_to_themselves(void) {
+  uint64_t state = 7;
+  for (size_t cols = 1; cols < 300; cols = cols * 3 + 1) {
+    for (size_t i = N_BLOCK_TYPES; i < N_ALL_TYPES; i++) {
+      test_matrix m = matrix_new(ALL_TYPES[i], 3, cols, &state);
+      tight y = tight_new16(cols * sizeof(float));
+      for (size_t r = 0; r < 3; r++) {
+        nb_dequantize_row(&m.w, r, y.p);
+        for (size_t c = 0; c < cols; c++) {
+          const uint8_t *p = m.w.data + r * m.w.row_bytes + c * nb_type_get(m.w.type)->block_bytes;
+          uint16_t h;
+          float want;
+          memcpy(&h, p, 2);
+          if (m.w.type == NB_TYPE_F32) memcpy(&want, p, 4);
+          else want = m.w.type == NB_TYPE_F16 ? nb_f16_to_f32(h) : nb_bf16_to_f32(h);
+          CHECK(((float *)y.p)[c] == want);
+        }
+      }
+      tight_free(&y);
+      matrix_free(&m);
+    }
+  }
+}
+
+// Packing keeps every byte: the rows decode to the same bits, and unpacking by the layout's description gives the file's bytes back.
+static void packed_rows_decode_to_the_same_bits(void) {
+  uint64_t state = 9;
+  CHECK(nb_pack_layout(NB_TYPE_Q4_0, 16, 64) == NB_LAYOUT_X8);
+  CHECK(nb_pack_layout(NB_TYPE_Q4_0, 15, 64) == NB_LAYOUT_ROWS);
+  CHECK(nb_pack_layout(NB_TYPE_Q4_0, 0, 64) == NB_LAYOUT_ROWS);
+  CHECK(nb_pack_layout(NB_TYPE_F16, 16, 64) == NB_LAYOUT_ROWS);
+  CHECK(nb_pack_group_rows(NB_LAYOUT_ROWS) == 1 && nb_pack_group_rows(NB_LAYOUT_X8) == 8);
+  for (size_t cols = 32; cols <= 320; cols += 96) {
+    test_matrix rows = matrix_new(NB_TYPE_Q4_0, 24, cols, &state), packed = rows;
+    packed.memory = tight_new(24 * rows.w.row_bytes);
+    packed.w.data = packed.memory.p;
+    memcpy(packed.memory.p, rows.memory.p, 24 * rows.w.row_bytes);
+    matrix_pack_x8(&packed);
+    CHECK(memcmp(packed.w.data, rows.w.data, 24 * rows.w.row_bytes) != 0);
+    for (size_t r = 0; r < 24; r++) {
+      float a[320], b[320];
+      nb_dequantize_row(&rows.w, r, a);
+      nb_dequantize_row(&packed.w, r, b);
+      CHECK(memcmp(a, b, cols * sizeof(float)) == 0);
+      for (size_t i = 0; i < rows.w.row_bytes; i++) {
+        const size_t block = i / 18, at = i % 18;
+        const size_t from = at < 2 ? 2 * (r % 8) + at : 16 + (at - 2) / 4 * 32 + r % 8 * 4 + (at - 2) % 4;
+        CHECK(packed.w.data[r / 8 * 8 * rows.w.row_bytes + block * 144 + from] == rows.w.data[r * rows.w.row_bytes + i]);
+      }
+    }
+    matrix_free(&rows);
+    matrix_free(&packed);
+  }
+}
+
+int main(void) {
+  every_vector_decodes_to_the_same_bits();
+  plain_floats_decode_to_themselves();
+  packed_rows_decode_to_the_same_bits();
+  return check_result();
+}
