@@ -3,6 +3,7 @@
  */
 import { NibbleError } from './errors.js'
 import { Heap } from './memory.js'
+import { isNode, nodeFiles, wasmFile } from './platform.js'
 
 /** The version of the ABI in wasm/exports.txt that this code was written for. */
 const ABI_VERSION = 1
@@ -54,8 +55,6 @@ export function chooseVariant(wanted = 'auto') {
   return wanted
 }
 
-const isNode = typeof process !== 'undefined' && !!process.versions?.node
-
 /** @type {Map<string, Promise<WebAssembly.Module>>} */
 const modules = new Map()
 
@@ -64,7 +63,7 @@ const modules = new Map()
  * @param {URL | string} [from] where the .wasm files are; the package's own dist/ otherwise
  */
 function compile(variant, from) {
-  const url = new URL(`nibble-${variant}.wasm`, from ?? new URL('../dist/', import.meta.url))
+  const url = from ? new URL(`nibble-${variant}.wasm`, from) : wasmFile(variant)
   const known = modules.get(url.href)
   if (known) return known
   const compiled = compileUrl(url).catch((error) => {
@@ -79,7 +78,7 @@ function compile(variant, from) {
 /** @param {URL} url */
 async function compileUrl(url) {
   if (isNode && url.protocol === 'file:') {
-    const { readFile } = await import('node:fs/promises')
+    const { readFile } = await nodeFiles()
     return WebAssembly.compile(await readFile(url))
   }
   const response = await fetch(url)

@@ -3,6 +3,7 @@
  * memory that the caller provides, so that a file on disk goes into the library's memory without a copy in between.
  */
 import { NibbleError, isNibbleError } from './errors.js'
+import { isNode, nodeFiles } from './platform.js'
 
 /**
  * @typedef {string | URL | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView | Response} SingleSource
@@ -20,7 +21,6 @@ import { NibbleError, isNibbleError } from './errors.js'
  * @property {HeadersInit} [headers]  sent with every request
  */
 
-const isNode = typeof process !== 'undefined' && !!process.versions?.node
 const SPLIT_NAME = /-(\d{5})-of-(\d{5})(\.gguf)(?=$|\?)/i
 
 /** @param {unknown} cause @param {AbortSignal} [signal] */
@@ -98,7 +98,7 @@ function toUrl(source) {
 
 /** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
 async function openFile(url, { signal }) {
-  const { open } = await import('node:fs/promises')
+  const { open } = await nodeFiles()
   const name = decodeURIComponent(url.pathname)
   let handle
   try {

@@ -1,0 +1,11 @@
+/**
+ * What differs between the places this library runs in. In the bundles for browsers web/platform.js stands in for this file.
+ */
+
+export const isNode = typeof process !== 'undefined' && !!process.versions?.node
+
+/** Node's files; called where isNode holds. */
+export const nodeFiles = () => import('node:fs/promises')
+
+/** Where the .wasm files are: whole names, so that bundlers find them. @param {import('./runtime.js').Variant} variant */
+export const wasmFile = (variant) => (variant === 'relaxed' ? new URL('../dist/nibble-relaxed.wasm', import.meta.url) : new URL('../dist/nibble-simd128.wasm', import.meta.url))
