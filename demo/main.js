@@ -1,0 +1,298 @@
+/**
+ * The chat page: choosing a model, loading it, talking with it.
+ */
+import { load } from '../web/client.js'
+import { Conversation } from './conversation.js'
+import { bytes, count, decimal, duration, failure } from './words.js'
+
+/** @param {string} id @returns {any} */
+const $ = (id) => document.getElementById(id)
+
+/** The page's policy lets it start one worker, this one. */
+const workerUrl = new URL('./worker.js', import.meta.url).href
+const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('nibble', {
+  createScriptURL(/** @type {string} */ url) {
+    if (url !== workerUrl) throw new TypeError(`${url} is not a script of this page`)
+    return url
+  },
+})
+
+/** @type {import('../web/client.js').Model | undefined} */
+let model
+/** @type {AbortController | undefined} */
+let loading
+/** What people know the model by: its own name, or that of its file. */
+let title = ''
+
+// ---- views ------------------------------------------------------------------------------------------------------------------------
+
+/** @param {'chooser' | 'loading' | 'talk'} view */
+function show(view) {
+  for (const name of ['chooser', 'loading', 'talk']) $(name).hidden = name !== view
+  $('model-actions').hidden = view !== 'talk'
+  $('model-name').textContent = view === 'talk' ? title : ''
+  document.body.dataset.view = view
+}
+
+/** @param {unknown} error */
+function showError(error) {
+  $('error-text').textContent = failure(error)
+  $('error').hidden = false
+}
+
+function hideError() {
+  $('error').hidden = true
+}
+
+const conversation = new Conversation({ messages: $('messages'), scroll: $('scroll') }, readSettings, ({ busy, speed, announce }) => {
+  $('send').hidden = busy
+  $('stop').hidden = !busy
+  $('empty').hidden = !conversation.empty
+  $('speed').textContent = speed ?? ''
+  if (announce) $('announce').textContent = announce
+  if (!busy) showMemory()
+})
+
+// ---- settings ---------------------------------------------------------------------------------------------------------------------
+
+function readSettings() {
+  /** @param {string} name */
+  const number = (name) => {
+    const { value, valueAsNumber } = $('settings').elements.namedItem(name)
+    return value === '' ? undefined : valueAsNumber
+  }
+  return { system: $('settings').elements.namedItem('system').value.trim(), temperature: number('temperature'), top_p: number('top_p'), max_tokens: number('max_tokens'), seed: number('seed') }
+}
+
+/** @type {HTMLElement} */
+let memoryPlace
+
+function showMemory() {
+  if (model && memoryPlace) memoryPlace.textContent = bytes(model.info.memory().wasm_bytes)
+}
+
+function showFacts() {
+  if (!model) return
+  const { info, contextLength } = model
+  const facts = [
+    ['Name', title],
+    ['Architecture', info.architecture],
+    ['Parameters', count(info.parameters)],
+    ['Size', bytes(info.file_bytes ?? info.weight_bytes)],
+    ['Bits per weight', decimal(info.bpw, 2)],
+    ['Context', `${contextLength.toLocaleString('en')} of ${Number(info.config.n_ctx_train).toLocaleString('en')} tokens`],
+    ['Memory', ''],
+    ['Loaded in', `${decimal(model.load_s, 1)} s`],
+    ['Engine', /** @type {any} */ (info).variant === 'relaxed' ? 'WebAssembly, relaxed SIMD' : 'WebAssembly, SIMD'],
+  ]
+  $('facts').replaceChildren(...facts.map(([name, value]) => {
+    const row = document.createElement('div')
+    const term = document.createElement('dt')
+    const detail = document.createElement('dd')
+    term.textContent = name
+    detail.textContent = value
+    if (name === 'Memory') memoryPlace = detail
+    row.append(term, detail)
+    return row
+  }))
+  showMemory()
+}
+
+function clearConversation() {
+  conversation.clear()
+  $('send').hidden = false
+  $('stop').hidden = true
+  $('empty').hidden = false
+  $('speed').textContent = ''
+}
+
+// ---- loading ----------------------------------------------------------------------------------------------------------------------
+
+/** Bytes per second over the last seconds. */
+function speedometer() {
+  /** @type {[number, number][]} */
+  const points = []
+  return (/** @type {number} */ loaded) => {
+    const now = performance.now()
+    points.push([now, loaded])
+    while (points.length > 2 && now - points[0][0] > 3000) points.shift()
+    const [at, was] = points[0]
+    return now - at > 200 ? (loaded - was) / (now - at) * 1000 : 0
+  }
+}
+
+/**
+ * @param {import('../web/client.js').Source} source
+ * @param {string} name
+ */
+async function open(source, name) {
+  hideError()
+  loading?.abort()
+  await model?.dispose()
+  model = undefined
+  clearConversation()
+  const mine = loading = new AbortController()
+  $('loading-name').textContent = name
+  $('loading-figures').textContent = 'Starting…'
+  $('progress').removeAttribute('value')
+  show('loading')
+  $('loading-title').focus()
+  const speed = speedometer()
+  try {
+    const opened = await load(source, {
+      signal: mine.signal,
+      wasm: new URL('./', import.meta.url),
+      ...(policy && { workerUrl: policy.createScriptURL(workerUrl) }),
+      onProgress({ loaded, total }) {
+        const rate = speed(loaded)
+        if (total) $('progress').value = loaded / total
+        const left = total && rate ? (total - loaded) / rate : 0
+        $('loading-figures').textContent = [
+          total ? `${bytes(loaded)} of ${bytes(total)}` : bytes(loaded),
+          rate ? `${bytes(rate)}/s` : '',
+          left > 1 ? `${duration(left)} left` : '',
+        ].filter(Boolean).join(' · ')
+      },
+    })
+    if (mine !== loading) return void opened.dispose()
+    model = opened
+    title = opened.info.metadata['general.name'] ? opened.info.name : name.replace(/^.*\//, '')
+  } catch (error) {
+    if (mine !== loading) return
+    loading = undefined
+    show('chooser')
+    $('chooser-title').focus()
+    if (/** @type {any} */ (error).code === 'E_ABORTED') $('announce').textContent = 'Loading was cancelled'
+    else showError(error)
+    return
+  }
+  loading = undefined
+  talk()
+}
+
+function talk() {
+  conversation.model = model
+  const { chats } = conversation
+  $('completion-notice').hidden = chats
+  $('system-field').hidden = !chats
+  $('prompt-label').textContent = chats ? 'Your message' : 'How the text begins'
+  $('prompt').placeholder = chats ? 'Write a message' : 'Once upon a time'
+  $('send').textContent = chats ? 'Send' : 'Continue'
+  $('reset').textContent = chats ? 'New chat' : 'New text'
+  $('empty').textContent = chats ? 'Say something. Nothing you write leaves this device.' : 'Nothing you write leaves this device.'
+  showFacts()
+  show('talk')
+  $('announce').textContent = `${title} is ready`
+  $('prompt').focus()
+}
+
+/** @param {FileList | File[] | null | undefined} list */
+function openFiles(list) {
+  const files = [...(list ?? [])].sort((a, b) => (a.name < b.name ? -1 : 1)) // parts of a split model are numbered
+  if (files.length === 0) return
+  void open(files.length === 1 ? files[0] : files, files.length === 1 ? files[0].name : `${files[0].name} and ${files.length - 1} more`)
+}
+
+/** @param {string} address */
+function openAddress(address) {
+  try {
+    const url = new URL(address, document.baseURI)
+    if (!/^https?:$/.test(url.protocol)) throw new TypeError('not a web address')
+    void open(url, url.href)
+  } catch {
+    showError({ message: address ? `‘${address}’ is not a web address; it should look like https://example.org/model.gguf` : 'Write the address of a .gguf file first' })
+    $('url').focus()
+  }
+}
+
+// ---- what people do ---------------------------------------------------------------------------------------------------------------
+
+$('url-form').addEventListener('submit', (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault()
+  hideError()
+  openAddress($('url').value.trim())
+})
+$('file').addEventListener('change', () => {
+  openFiles($('file').files)
+  $('file').value = '' // so that the same file can be chosen again
+})
+$('cancel').addEventListener('click', () => loading?.abort())
+$('error-close').addEventListener('click', hideError)
+
+addEventListener('dragover', (event) => {
+  event.preventDefault()
+  if (event.dataTransfer) event.dataTransfer.dropEffect = 'copy'
+  document.body.classList.add('dragging')
+})
+addEventListener('dragleave', (event) => {
+  if (!event.relatedTarget) document.body.classList.remove('dragging')
+})
+addEventListener('drop', (event) => {
+  event.preventDefault()
+  document.body.classList.remove('dragging')
+  openFiles(event.dataTransfer?.files)
+})
+
+const touch = matchMedia('(hover: none)')
+function fitPrompt() {
+  const { style } = $('prompt')
+  style.height = 'auto'
+  style.height = `${Math.min($('prompt').scrollHeight + 2, 220)}px`
+}
+function send() {
+  const text = $('prompt').value
+  if (conversation.running || text.trim() === '') return
+  if (!$('settings').reportValidity()) return openPanel(true)
+  $('prompt').value = ''
+  fitPrompt()
+  void conversation.say(conversation.chats ? text.trim() : text)
+}
+$('prompt').addEventListener('input', fitPrompt)
+$('prompt').addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
+  // On touch screens Enter is the only way to a new line.
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing || touch.matches) return
+  event.preventDefault()
+  send()
+})
+$('composer').addEventListener('submit', (/** @type {SubmitEvent} */ event) => {
+  event.preventDefault()
+  send()
+})
+$('stop').addEventListener('click', () => {
+  conversation.stop()
+  $('prompt').focus()
+})
+$('reset').addEventListener('click', () => {
+  clearConversation()
+  $('prompt').focus()
+})
+$('change').addEventListener('click', async () => {
+  clearConversation()
+  conversation.model = undefined
+  await model?.dispose()
+  model = undefined
+  show('chooser')
+  $('chooser-title').focus()
+})
+addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape') return
+  if (loading) loading.abort()
+  else conversation.stop()
+})
+
+const wide = matchMedia('(min-width: 60rem)')
+/** @param {boolean} opened */
+function openPanel(opened) {
+  $('panel').hidden = !opened
+  $('panel-toggle').setAttribute('aria-expanded', String(opened))
+}
+$('panel-toggle').addEventListener('click', () => openPanel($('panel').hidden))
+wide.addEventListener('change', () => openPanel(wide.matches))
+openPanel(wide.matches)
+$('settings').addEventListener('submit', (/** @type {SubmitEvent} */ event) => event.preventDefault())
+
+// ---- start ------------------------------------------------------------------------------------------------------------------------
+
+const given = /** @type {HTMLMetaElement} */ (document.querySelector('meta[name="nibble-model"]')).content
+if (given) openAddress(given)
+else show('chooser')

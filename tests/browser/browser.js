@@ -1,0 +1,83 @@
+/** Headless Chromium for the tests, with watch kept over everything it asks of the network. */
+import { after, before } from 'node:test'
+import { chromium as driver } from 'playwright-core'
+import { serve } from '../../demo/server.mjs'
+import { chromium } from '../../wasm/setup.mjs'
+
+const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+/** @type {import('playwright-core').Browser} */
+let browser
+before(async () => {
+  browser = await driver.launch({ executablePath: chromium(), args: FLAGS })
+})
+/** @type {Set<() => Promise<void>>} */
+const opened = new Set()
+after(async () => {
+  for (const close of opened) await close()
+  await browser?.close()
+})
+
+/** The policies of demo/server.mjs with nothing on the page that could be in the way: what a page of a user of the library is. */
+const EMPTY_PAGE = '<!doctype html><html lang="en"><title>empty</title><link rel="icon" href="data:,">'
+
+/**
+ * A page on a server of its own. Everything the browser asks for and complains about is kept.
+ * @param {object} [options]
+ * @param {string} [options.path]
+ * @param {string} [options.model]  for the server
+ * @param {Record<string, import('../../demo/server.mjs').Handler>} [options.routes]
+ * @param {import('playwright-core').BrowserContextOptions} [options.context]
+ */
+export async function openPage({ path = '', model, routes = {}, context: contextOptions } = {}) {
+  const server = await serve({
+    model,
+    routes: {
+      '/empty': (_, response) => {
+        // As the page's, but that it may fetch and compile by itself, and start workers without a Trusted Types policy.
+        response.setHeader('content-security-policy', "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src data:")
+        response.setHeader('content-type', 'text/html')
+        response.end(EMPTY_PAGE)
+      },
+      ...routes,
+    },
+  })
+  const context = await browser.newContext(contextOptions)
+  const page = await context.newPage()
+  /** @type {string[]} */
+  const complaints = []
+  /** @type {string[]} */
+  const requests = []
+  // Violations of the policies are errors on the console, too.
+  page.on('console', (message) => {
+    if (['error', 'warning'].includes(message.type())) complaints.push(`${message.text()} (${message.location().url})`)
+  })
+  page.on('pageerror', (error) => complaints.push(String(error)))
+  context.on('request', (request) => requests.push(request.url()))
+  const close = async () => {
+    opened.delete(close)
+    await context.close()
+    await server.close()
+  }
+  opened.add(close)
+  page.setDefaultTimeout(15_000)
+  await page.goto(server.url + path)
+  return {
+    page,
+    context,
+    server,
+    complaints,
+    requests,
+    url: server.url,
+    close,
+  }
+}
+
+/** Waits until something holds. @param {() => boolean | Promise<boolean>} holds @param {string} what @param {number} [ms] */
+export async function until(holds, what, ms = 10_000) {
+  const end = Date.now() + ms
+  while (!(await holds())) {
+    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
+}
