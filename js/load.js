@@ -160,7 +160,7 @@ export async function load(source, options = {}) {
   return withLoader(options, 0, async (engine, loader) => {
     const { sha256, bytes } = await feed(engine, loader, source, { ...options, onHeader: (model) => reserveSession(engine, model, options) })
     const model = engine.make('nb_loader_take', loader)
-    const info = readInfo(engine, model)
+    const info = readInfo(engine, model, { tensors: true })
     return new Model(engine, model, { ...info, sha256, file_bytes: bytes }, options, (performance.now() - start) / 1000)
   })
 }
