@@ -1,24 +1,20 @@
 /** Headless Chromium for the tests, with watch kept over everything it asks of the network. */
-import { after, before } from 'node:test'
+import { after } from 'node:test'
 import { chromium as driver } from 'playwright-core'
 import { serve } from '../../demo/server.mjs'
 import { chromium } from '../../wasm/setup.mjs'
 
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
-/** @type {import('playwright-core').Browser} */
-let browser
-before(async () => {
-  browser = await driver.launch({ executablePath: chromium(), args: FLAGS })
-})
+/** @type {Promise<import('playwright-core').Browser> | undefined} */
+let launched
 /** @type {Set<() => Promise<void>>} */
 const opened = new Set()
 after(async () => {
   for (const close of opened) await close()
-  await browser?.close()
+  await (await launched)?.close()
 })
 
-/** The policies of demo/server.mjs with nothing on the page that could be in the way: what a page of a user of the library is. */
 const EMPTY_PAGE = '<!doctype html><html lang="en"><title>empty</title><link rel="icon" href="data:,">'
 
 /**
@@ -42,7 +38,8 @@ export async function openPage({ path = '', model, routes = {}, context: context
       ...routes,
     },
   })
-  const context = await browser.newContext(contextOptions)
+  launched ??= driver.launch({ executablePath: chromium(), args: FLAGS })
+  const context = await (await launched).newContext(contextOptions)
   const page = await context.newPage()
   /** @type {string[]} */
   const complaints = []
