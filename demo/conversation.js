@@ -1,7 +1,7 @@
 /**
  * The conversation on the page: what was said, and a model that says more. Text of models and people goes into text nodes, never into markup.
  */
-import { decimal, failure, rate } from './words.js'
+import { failure, rate, seconds } from './words.js'
 
 /**
  * @typedef {import('../web/client.js').Model} Model
@@ -152,7 +152,7 @@ function summary({ usage, timings, seed }, finish, limit) {
   return [
     `${n} ${n === 1 ? 'token' : 'tokens'}`,
     n > 0 && `${rate(timings.decode_tps)} tokens/s`,
-    `prompt: ${usage.prompt_tokens} tokens${timings.prompt_n < usage.prompt_tokens ? `, ${timings.prompt_n} new,` : ''} in ${decimal(timings.prefill_s, 2)} s`,
+    `prompt: ${usage.prompt_tokens} tokens${timings.prompt_n < usage.prompt_tokens ? `, ${timings.prompt_n} new,` : ''} in ${seconds(timings.prefill_s)}`,
     `seed ${seed}`,
     finish === 'length' && (n === limit ? 'ended at the limit of tokens' : 'ended where the context is full'),
   ].filter(Boolean).join(' · ')

@@ -196,6 +196,7 @@ function openFiles(list) {
 /** @param {string} address */
 function openAddress(address) {
   try {
+    if (!address) throw new TypeError('no address')
     const url = new URL(address, document.baseURI)
     if (!/^https?:$/.test(url.protocol)) throw new TypeError('not a web address')
     void open(url, url.href)

@@ -23,7 +23,10 @@ export const decimal = (n, digits = 1) => number(n, digits)
 /** Tokens per second. @param {number} n */
 export const rate = (n) => number(n, n < 100 ? 1 : 0)
 
-/** @param {number} s  seconds */
+/** How long something took. @param {number} s */
+export const seconds = (s) => (s < 1 ? `${number(s * 1000, 0)} ms` : `${number(s, 1)} s`)
+
+/** How long something will take, roughly. @param {number} s */
 export function duration(s) {
   if (s < 90) return `${Math.max(1, Math.round(s))} s`
   if (s < 5400) return `${Math.round(s / 60)} min`

@@ -119,7 +119,7 @@ describe('the same text as in Node', () => {
   })
   test('the story of a trained model, to the letter', { skip: existsSync(STORIES) ? false : `${STORIES} is missing` }, async () => {
     const story = /-t 0\.0\n([^`]*)\n```/.exec(readFileSync(shared('data/models/stories260K.md'), 'utf8'))?.[1]
-    assert.ok(story && story.length > 600)
+    assert.ok(story && story.length > 500)
     for (const variant of ['simd128', 'relaxed']) {
       const text = await page.evaluate(async (variant) => {
         const model = await w.load('/stories.gguf', { variant })

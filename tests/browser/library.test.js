@@ -1,0 +1,55 @@
+// nibble-llm for browsers (dist/web/index.js): the engine on the thread that imports it, the page's or a worker's.
+import assert from 'node:assert/strict'
+import { before, describe, test } from 'node:test'
+import { headersFor } from '../../demo/server.mjs'
+import { load } from '../../js/index.js'
+import { tinyModel } from '../js/tiny-model.js'
+import { openPage } from './browser.js'
+
+const bytes = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_vocab: 384 }))
+const OPTIONS = { prompt: [5, 77, 300, 12], max_tokens: 16, seed: 7, ignore_eos: true }
+
+/** @type {Awaited<ReturnType<typeof openPage>>} */ let opened
+/** @type {number[]} */ let expected
+before(async () => {
+  const model = await load(bytes)
+  expected = (await model.completions.create(OPTIONS)).choices[0].tokens
+  await model.dispose()
+  opened = await openPage({ path: 'empty', routes: {
+    '/m.gguf': (_, response) => response.end(bytes),
+    '/own-worker.js'(_, response) {
+      response.setHeader('content-security-policy', headersFor('/worker.js')['content-security-policy'])
+      response.setHeader('content-type', 'text/javascript')
+      response.end(`import { load } from '/index.js'
+        onmessage = async ({ data }) => {
+          const model = await load('/m.gguf', { wasm: location.origin })
+          const r = await model.completions.create(data)
+          await model.dispose()
+          postMessage(r.choices[0].tokens)
+        }`)
+    },
+  } })
+})
+
+describe('the engine without a worker of its own', () => {
+  test('on the page\'s thread', async () => {
+    const tokens = await opened.page.evaluate(async (options) => {
+      const { load } = await import('/index.js')
+      const model = await load('/m.gguf', { wasm: location.origin })
+      const r = await model.completions.create(options)
+      await model.dispose()
+      return r.choices[0].tokens
+    }, OPTIONS)
+    assert.deepEqual(tokens, expected)
+  })
+  test('in a worker of the page', async () => {
+    const tokens = await opened.page.evaluate((options) => new Promise((resolve, reject) => {
+      const worker = new Worker('/own-worker.js', { type: 'module' })
+      worker.onmessage = ({ data }) => resolve(data)
+      worker.onerror = (event) => reject(new Error(event.message))
+      worker.postMessage(options)
+    }), OPTIONS)
+    assert.deepEqual(tokens, expected)
+  })
+  test('nothing complained', () => assert.deepEqual(opened.complaints, []))
+})

@@ -1,0 +1,327 @@
+// The chat page as people use it: choosing, loading, talking, stopping; what it says when things go wrong; and that it keeps to itself.
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { load } from '../../js/index.js'
+import { pieces, sendSlowly } from '../js/server.js'
+import { tinyModel } from '../js/tiny-model.js'
+import { openPage, until } from './browser.js'
+
+/** With this seed it goes on for thousands of tokens when the likeliest token is taken. */
+const chatModel = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_layers: 3, n_ctx: 4096, seed: 8 }))
+const textModel = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', vocab: 'spm', chatTemplate: '' }))
+
+/** @type {string} */ let folder
+/** @type {string} */ let chatFile
+/** @type {string} */ let textFile
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'nibble-page-'))
+  chatFile = join(folder, 'chat.gguf')
+  textFile = join(folder, 'text.gguf')
+  await writeFile(chatFile, chatModel)
+  await writeFile(textFile, textModel)
+})
+after(() => rm(folder, { recursive: true }))
+
+let slowClosed = 0
+/** @type {Record<string, import('../../demo/server.mjs').Handler>} */
+const routes = {
+  '/slow.gguf'(_, response) {
+    response.on('close', () => slowClosed++)
+    response.writeHead(200, { 'content-length': chatModel.length })
+    void sendSlowly(response, pieces(chatModel, 10_000), 300_000)
+  },
+  '/page.gguf': (_, response) => response.end('<!doctype html><html lang="en"><title>not found</title></html>'),
+}
+
+/** @typedef {import('playwright-core').Page} Page */
+/** @param {Page} page */
+const ready = (page) => page.waitForSelector('#talk:not([hidden])')
+/** @param {Page} page */
+const idle = (page) => page.waitForSelector('#send:not([hidden])')
+/** @param {Page} page @param {Record<string, string>} values */
+const settings = async (page, values) => {
+  for (const [name, value] of Object.entries(values)) await page.fill(`#settings [name="${name}"]`, value)
+}
+/** @param {Page} page @param {string} text */
+const send = async (page, text) => {
+  await page.fill('#prompt', text)
+  await page.press('#prompt', 'Enter')
+}
+/** @param {Page} page */
+const lastBody = (page) => page.locator('.message').last().locator('.body')
+/** @param {Page} page */
+const lastNote = async (page) => (await page.locator('.message').last().locator('.note').textContent()) ?? ''
+
+describe('loading', () => {
+  test('the file that the server names, by itself; its facts are told', async () => {
+    const { page, complaints, requests, url, close } = await openPage({ model: chatFile })
+    await ready(page)
+    const facts = await page.locator('#facts').innerText()
+    assert.match(facts, /tiny-llama-Q4_0/)
+    assert.match(facts, /llama/)
+    assert.match(facts, /Parameters\s+2 million/)
+    assert.match(facts, /Bits per weight\s+4\.5/)
+    assert.match(facts, /4,096 of 4,096 tokens/)
+    assert.match(facts, /Memory\s+\d+(\.\d)? MB/)
+    assert.ok(requests.includes(`${url}model.gguf`))
+    assert.deepEqual(complaints, [])
+    await close()
+  })
+  test('by address, by the picker, by dropping', async () => {
+    const { page, complaints, close } = await openPage({ model: chatFile })
+    await ready(page)
+    const again = async () => {
+      await page.click('#change')
+      await page.waitForSelector('#chooser:not([hidden])')
+      assert.equal(page.workers().length, 0)
+    }
+    await again()
+    await page.fill('#url', '/model.gguf')
+    await page.press('#url', 'Enter')
+    await ready(page)
+    await again()
+    await page.setInputFiles('#file', chatFile)
+    await ready(page)
+    await again()
+    await page.evaluate((base64) => {
+      const transfer = new DataTransfer()
+      transfer.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], 'dropped.gguf'))
+      document.body.dispatchEvent(new DragEvent('dragover', { dataTransfer: transfer, bubbles: true, cancelable: true }))
+      document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }))
+    }, Buffer.from(textModel).toString('base64'))
+    await ready(page)
+    assert.deepEqual(complaints, [])
+    await close()
+  })
+  test('shows bytes and speed, and is cancelled by the button and by Escape', async () => {
+    const { page, complaints, close } = await openPage({ routes })
+    for (const cancel of [() => page.click('#cancel'), () => page.keyboard.press('Escape')]) {
+      const closed = slowClosed
+      await page.fill('#url', 'slow.gguf')
+      await page.click('#url-form button')
+      await page.waitForFunction(() => /[\d.]+ [kM]B of [\d.]+ MB · [\d.]+ [kM]B\/s/.test(document.getElementById('loading-figures')?.textContent ?? ''))
+      assert.ok(await page.evaluate(() => document.querySelector('progress')?.value) > 0)
+      await cancel()
+      await page.waitForSelector('#chooser:not([hidden])')
+      await until(() => slowClosed === closed + 1 && page.workers().length === 0, 'the connection and the worker are closed')
+      assert.equal(await page.isVisible('#error'), false)
+    }
+    assert.deepEqual(complaints, [])
+    await close()
+  })
+  test('failures are told in words that help', async () => {
+    const { page, complaints, close } = await openPage({ routes })
+    const cases = [
+      ['', /Write the address/],
+      ['ftp://example.org/m.gguf', /not a web address; it should look like/],
+      ['/nothing.gguf', /nothing\.gguf cannot be fetched: HTTP 404 .*\. Check the address\.$/],
+      ['/page.gguf', /not a GGUF file.* Choose a GGUF file/],
+      ['http://192.0.2.1/m.gguf', /cannot be read.* Check the address and the connection\./], // the worker's policy lets no plain http out
+    ]
+    for (const [address, sentence] of cases) {
+      await page.fill('#url', String(address))
+      await page.click('#url-form button')
+      await page.waitForSelector('#error:not([hidden])')
+      await until(async () => /** @type {RegExp} */ (sentence).test(await page.innerText('#error-text')), `${address}: ${await page.innerText('#error-text')} is ${sentence}`, 3000)
+      assert.equal(await page.getAttribute('#error', 'role'), 'alert')
+    }
+    await page.setInputFiles('#file', { name: 'cut.gguf', mimeType: '', buffer: Buffer.from(chatModel.subarray(0, 500_000)) })
+    await until(async () => /ends after .* download it again\.$/.test(await page.innerText('#error-text')), 'the cut file is told')
+    await page.click('#error-close')
+    await page.setInputFiles('#file', chatFile)
+    await ready(page)
+    assert.equal(await page.isVisible('#error'), false)
+    assert.deepEqual(complaints.filter((text) => !/nothing\.gguf|192\.0\.2\.1/.test(text)), [])
+    await close()
+  })
+})
+
+describe('talking', () => {
+  test('text streams in, is the same as in Node, and stays text', async () => {
+    const { page, complaints, close } = await openPage({ model: chatFile })
+    await ready(page)
+    await settings(page, { temperature: '0.9', top_p: '0.9', max_tokens: '300', seed: '5', system: 'Be <b>brief</b>.' })
+    await page.evaluate(() => {
+      const seen = /** @type {any} */ (window).seen = new Set()
+      new MutationObserver(() => seen.add(document.querySelector('.assistant .body')?.textContent?.length)).observe(document.body, { subtree: true, characterData: true, childList: true })
+    })
+    const canary = 'Hello <img src=x onerror=alert(1)> & <script>alert(2)</script>'
+    await send(page, canary)
+    await page.waitForSelector('#stop:not([hidden])')
+    await idle(page)
+    const model = await load(chatModel)
+    const wanted = await model.chat.completions.create({ messages: [{ role: 'system', content: 'Be <b>brief</b>.' }, { role: 'user', content: canary }],
+      temperature: 0.9, top_p: 0.9, max_tokens: 300, seed: 5 })
+    await model.dispose()
+    assert.equal(await lastBody(page).textContent(), wanted.choices[0].message.content)
+    assert.equal(await page.locator('.user .body').textContent(), canary)
+    assert.equal(await page.evaluate(() => [...document.querySelectorAll('.body')].reduce((n, body) => n + body.childElementCount, 0)), 0)
+    assert.ok(await page.evaluate(() => /** @type {any} */ (window).seen.size) > 5, 'it came in pieces')
+    assert.match(await lastNote(page), new RegExp(`^${wanted.usage.completion_tokens} tokens · [\\d,.]+ tokens/s · prompt: ${wanted.usage.prompt_tokens} tokens in .* · seed 5`))
+    assert.deepEqual(complaints, [])
+    await close()
+  })
+  test('Stop ends an answer, which stays part of the conversation; a new chat begins anew', async () => {
+    const { page, complaints, close } = await openPage({ model: chatFile })
+    await ready(page)
+    await settings(page, { temperature: '0', max_tokens: '4000', seed: '5' })
+    await send(page, 'Hello')
+    await page.waitForFunction(() => (document.querySelector('.assistant .body')?.textContent?.length ?? 0) > 20)
+    await page.click('#stop')
+    await idle(page)
+    assert.match(await lastNote(page), /^Stopped after \d+ tokens$/)
+    const first = Number(/\d+/.exec(await lastNote(page))?.[0])
+    await settings(page, { max_tokens: '5' })
+    await send(page, 'And then?')
+    await until(async () => /5 tokens/.test(await lastNote(page)), 'the second answer')
+    const [, prompt, fresh] = /prompt: (\d+) tokens, (\d+) new/.exec(await lastNote(page)) ?? []
+    assert.ok(Number(prompt) > first / 2 && Number(fresh) < Number(prompt), `${prompt} tokens of prompt, ${fresh} new`)
+    await send(page, 'Go on')
+    await page.keyboard.press('Escape') // also when it comes to nothing
+    await idle(page)
+    await page.click('#reset')
+    assert.equal(await page.locator('.message').count(), 0)
+    await send(page, 'Hello')
+    await until(async () => /5 tokens/.test(await lastNote(page)), 'the answer of the new chat')
+    assert.ok(Number(/prompt: (\d+) tokens/.exec(await lastNote(page))?.[1]) < 60)
+    assert.deepEqual(complaints, [])
+    await close()
+  })
+  test('a conversation beyond the context says so', async () => {
+    const { page, close } = await openPage({ model: textFile })
+    await ready(page)
+    await send(page, 'word '.repeat(500))
+    await page.waitForSelector('.note.failed')
+    assert.match(await lastNote(page), /the context holds 256.* Begin a new chat, or write less\.$/)
+    await send(page, 'word')
+    await idle(page)
+    await close()
+  })
+  test('a model without a chat template completes text, and the page says so', async () => {
+    const { page, complaints, close } = await openPage({ model: textFile })
+    await ready(page)
+    assert.match(await page.innerText('#completion-notice'), /no chat template/)
+    assert.equal(await page.isVisible('#system-field'), false)
+    assert.equal(await page.innerText('#send'), 'Continue')
+    await settings(page, { temperature: '0', max_tokens: '12' })
+    await send(page, 'Once upon a time')
+    await until(async () => /tokens/.test(await lastNote(page)), 'the text')
+    const model = await load(textModel)
+    const { choices } = await model.completions.create({ prompt: 'Once upon a time', temperature: 0, top_p: 0.95, max_tokens: 12 })
+    await model.dispose()
+    assert.equal(await lastBody(page).textContent(), `Once upon a time${choices[0].text}`)
+    assert.deepEqual(complaints, [])
+    await close()
+  })
+  test('settings out of range are pointed at, not sent', async () => {
+    const { page, close } = await openPage({ model: chatFile })
+    await ready(page)
+    await settings(page, { top_p: '7' })
+    await send(page, 'Hello')
+    assert.equal(await page.locator('.message').count(), 0)
+    assert.equal(await page.evaluate(() => /** @type {any} */ (document.activeElement).name), 'top_p')
+    await close()
+  })
+})
+
+describe('privacy', () => {
+  test('nothing is asked of any other host, and nothing at all while talking offline', async () => {
+    const { page, context, requests, complaints, url, close } = await openPage({ model: chatFile })
+    await ready(page)
+    assert.deepEqual(requests.filter((r) => !r.startsWith(url)), [])
+    const before = requests.length
+    await context.setOffline(true)
+    await settings(page, { max_tokens: '40' })
+    await send(page, 'canary-7f3a91')
+    await until(async () => /tokens/.test(await lastNote(page)), 'the answer')
+    assert.equal(requests.length, before)
+    assert.ok(requests.every((r) => !r.includes('canary')))
+    assert.deepEqual(complaints, [])
+    await close()
+  })
+  test('the page may not fetch, evaluate or insert markup; its worker may not evaluate', async () => {
+    const { page, url, close } = await openPage({ model: chatFile })
+    await ready(page)
+    assert.equal(await page.evaluate(() => crossOriginIsolated), true)
+    const refused = await page.evaluate(async (url) => ({
+      fetch: await fetch(url).then(() => 'allowed', () => 'refused'),
+      html: await Promise.resolve().then(() => { document.createElement('p').innerHTML = '<b>x</b>' }).then(() => 'allowed', () => 'refused'),
+      worker: await Promise.resolve().then(() => new Worker(URL.createObjectURL(new Blob([''])))).then(() => 'allowed', () => 'refused'),
+    }), url)
+    assert.deepEqual(refused, { fetch: 'refused', html: 'refused', worker: 'refused' })
+    // The debugger, through which this runs, is above the policies of a page, but not when it only starts what the page then does.
+    const later = (/** @type {import('playwright-core').Page | import('playwright-core').Worker} */ place) => place.evaluate(() => new Promise((resolve) => {
+      setTimeout(() => {
+        try {
+          resolve(`${(0, eval)('"evaluated"')}`)
+        } catch (/** @type {any} */ error) {
+          resolve(error.name)
+        }
+      })
+    }))
+    assert.equal(await later(page), 'EvalError')
+    assert.equal(await later(page.workers()[0]), 'EvalError')
+    const out = await page.workers()[0].evaluate(() => fetch('http://192.0.2.1/').then(() => 'allowed', (error) => error.name))
+    assert.equal(out, 'TypeError')
+    await close()
+  })
+})
+
+describe('the page for everyone', () => {
+  test('fits into 360 pixels, light and dark', async () => {
+    for (const colorScheme of /** @type {const} */ (['light', 'dark'])) {
+      const { page, close } = await openPage({ routes, context: { viewport: { width: 360, height: 640 }, hasTouch: true, isMobile: true, colorScheme } })
+      const fits = async (/** @type {string} */ view) => {
+        const wide = await page.evaluate(() => [...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() && !e.matches('.hidden') && e.getBoundingClientRect().right > innerWidth + 0.5).map((e) => e.outerHTML.slice(0, 80)))
+        assert.deepEqual(wide, [], view)
+        assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360, view)
+      }
+      await fits('chooser')
+      await page.fill('#url', 'nothing.gguf')
+      await page.tap('#url-form button')
+      await page.waitForSelector('#error:not([hidden])')
+      await fits('error')
+      await page.fill('#url', 'slow.gguf')
+      await page.tap('#url-form button')
+      await page.waitForSelector('#loading:not([hidden])')
+      await fits('loading')
+      await page.tap('#cancel')
+      await page.setInputFiles('#file', chatFile)
+      await ready(page)
+      await page.fill('#prompt', 'averyveryveryveryveryveryveryveryveryveryverylongword and more')
+      await page.tap('#send')
+      await until(async () => /tokens/.test(await lastNote(page)), 'the answer')
+      await fits('conversation')
+      await page.tap('#panel-toggle')
+      await fits('panel')
+      await close()
+    }
+  })
+  test('everything to press or fill has a name, and works from the keyboard', async () => {
+    const { page, close } = await openPage({ model: chatFile })
+    await ready(page)
+    const nameless = await page.evaluate(() => [...document.querySelectorAll('button, input, textarea, progress, section, aside, [role=region]')].filter((e) => {
+      const labels = /** @type {any} */ (e).labels
+      const referred = e.getAttribute('aria-labelledby')
+      return !(e.getAttribute('aria-label') || (referred && document.getElementById(referred)?.textContent) || (labels?.length && labels[0].textContent.trim())
+        || (e.matches('button') && e.textContent?.trim()))
+    }).map((e) => e.outerHTML.slice(0, 100)))
+    assert.deepEqual(nameless, [])
+    assert.equal(await page.evaluate(() => document.activeElement?.id), 'prompt')
+    await settings(page, { max_tokens: '4000', temperature: '0' })
+    await page.focus('#prompt')
+    await page.keyboard.type('One line')
+    await page.keyboard.press('Shift+Enter')
+    await page.keyboard.type('and another')
+    await page.keyboard.press('Enter')
+    assert.equal(await page.locator('.user .body').textContent(), 'One line\nand another')
+    await page.waitForFunction(() => (document.querySelector('.assistant .body')?.textContent?.length ?? 0) > 0)
+    await page.keyboard.press('Escape')
+    await idle(page)
+    assert.match(await page.innerText('#announce'), /Stopped/)
+    await close()
+  })
+})
