@@ -22,7 +22,8 @@ function readArguments() {
     if (!Number.isInteger(port) || port < 0 || port > 65535) throw new Error(`--port must be a number up to 65535, not ${values.port}`)
     return { port, host: values.host ?? '127.0.0.1', help: values.help, model: positionals[0] && resolve(process.env.INIT_CWD ?? '.', positionals[0]) }
   } catch (error) {
-    throw new SetupError(`${/** @type {Error} */ (error).message} (usage: ${USAGE})`)
+    const [sentence] = /** @type {Error} */ (error).message.split('. ') // Node's own go on for long
+    throw new SetupError(`${sentence} (usage: ${USAGE})`)
   }
 }
 
