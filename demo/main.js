@@ -28,6 +28,7 @@ let title = ''
 
 /** @param {'chooser' | 'loading' | 'talk'} view */
 function show(view) {
+  $('starting').hidden = true
   for (const name of ['chooser', 'loading', 'talk']) $(name).hidden = name !== view
   $('model-actions').hidden = view !== 'talk'
   $('model-name').textContent = view === 'talk' ? title : ''
@@ -83,7 +84,7 @@ function showFacts() {
     ['Context', `${contextLength.toLocaleString('en')} of ${Number(info.config.n_ctx_train).toLocaleString('en')} tokens`],
     ['Memory', ''],
     ['Loaded in', `${decimal(model.load_s, 1)} s`],
-    ['Engine', /** @type {any} */ (info).variant === 'relaxed' ? 'WebAssembly, relaxed SIMD' : 'WebAssembly, SIMD'],
+    ['WebAssembly', info.variant === 'relaxed' ? 'relaxed SIMD' : 'SIMD'],
   ]
   $('facts').replaceChildren(...facts.map(([name, value]) => {
     const row = document.createElement('div')
@@ -220,15 +221,18 @@ $('file').addEventListener('change', () => {
 $('cancel').addEventListener('click', () => loading?.abort())
 $('error-close').addEventListener('click', hideError)
 
+/** Files, not text on its way into the message. @param {DragEvent} event */
+const bringsFiles = ({ dataTransfer }) => !!dataTransfer?.types.includes('Files')
 addEventListener('dragover', (event) => {
+  if (!bringsFiles(event)) return
   event.preventDefault()
-  if (event.dataTransfer) event.dataTransfer.dropEffect = 'copy'
   document.body.classList.add('dragging')
 })
 addEventListener('dragleave', (event) => {
   if (!event.relatedTarget) document.body.classList.remove('dragging')
 })
 addEventListener('drop', (event) => {
+  if (!bringsFiles(event)) return
   event.preventDefault()
   document.body.classList.remove('dragging')
   openFiles(event.dataTransfer?.files)

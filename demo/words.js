@@ -45,13 +45,17 @@ const ADVICE = {
   E_TEMPLATE: 'Try without a system prompt, or begin a new chat.',
 }
 
+const capital = (/** @type {string} */ text) => text.charAt(0).toUpperCase() + text.slice(1)
+
 /**
  * A failure in a sentence or two, the last of which says what to do.
  * @param {unknown} error @returns {string}
  */
 export function failure(error) {
   const { message = String(error), code = '' } = /** @type {{message?: string, code?: string}} */ (error ?? {})
-  const sentence = /^\w+:\/\//.test(message) ? message : message.charAt(0).toUpperCase() + message.slice(1)
+  // What the message advises there is for programs.
+  if (code === 'E_CONTEXT') return `${capital(message.replace(/;.*$/, ''))}. ${ADVICE[code]}`
+  const sentence = /^\w+:\/\//.test(message) ? message : capital(message)
   const advice = /HTTP \d/.test(message) ? 'Check the address.' : ADVICE[code]
   return [/[.!?]$/.test(sentence) ? sentence : `${sentence}.`, advice].filter(Boolean).join(' ')
 }

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { before, describe, test } from 'node:test'
-import { estimate, load, loadTokenizer } from '../../js/index.js'
+import * as nibble from '../../js/index.js'
 import { headersFor } from '../../demo/server.mjs'
 import { shared } from '../js/shared.js'
 import { pieces, sendSlowly } from '../js/server.js'
@@ -13,6 +13,7 @@ import { openPage, until } from './browser.js'
 const MODEL = /** @type {any} */ ({ type: 'Q4_0', n_layers: 2, n_vocab: 384, n_ctx: 2048 })
 const bytes = /** @type {Uint8Array} */ (tinyModel(MODEL))
 const parts = /** @type {Uint8Array[]} */ (tinyModel({ ...MODEL, split: 3 }))
+const { estimate, load, loadTokenizer } = nibble
 const STORIES = shared('data/models/stories260K.gguf')
 const SAMPLED = { prompt: [5, 77, 300, 12, 201, 66], max_tokens: 24, seed: 7, temperature: 0.9, ignore_eos: true }
 const CHAT = { messages: [{ role: 'user', content: 'Hello world' }], max_tokens: 16, seed: 11, ignore_eos: true }
@@ -194,6 +195,11 @@ describe('sources', () => {
       assert.deepEqual([seen[seen.length - 1].loaded, seen[seen.length - 1].total], [bytes.length, bytes.length])
     }
   })
+})
+
+test('the same names as in js/index.js', async () => {
+  const names = await page.evaluate(async () => Object.keys(await import('/client.js')))
+  assert.deepEqual(names.sort(), Object.keys(nibble).sort())
 })
 
 test('everything else of the interface', async () => {

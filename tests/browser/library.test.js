@@ -1,5 +1,6 @@
 // nibble-llm for browsers (dist/web/index.js): the engine on the thread that imports it, the page's or a worker's.
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { before, describe, test } from 'node:test'
 import { headersFor } from '../../demo/server.mjs'
 import { load } from '../../js/index.js'
@@ -9,6 +10,13 @@ import { openPage } from './browser.js'
 const bytes = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_vocab: 384 }))
 const OPTIONS = { prompt: [5, 77, 300, 12], max_tokens: 16, seed: 7, ignore_eos: true }
 
+/** The files of the package at their places in it. @type {Record<string, import('../../demo/server.mjs').Handler>} */
+const packageRoutes = Object.fromEntries(['dist/web/client.js', 'dist/web/worker.js', 'dist/web/index.js', 'dist/nibble-simd128.wasm', 'dist/nibble-relaxed.wasm'].map((path) => [`/package/${path}`, (_, response) => {
+  if (path.endsWith('worker.js')) response.setHeader('content-security-policy', headersFor('/worker.js')['content-security-policy'])
+  response.setHeader('content-type', path.endsWith('.js') ? 'text/javascript' : 'application/wasm')
+  response.end(readFileSync(new URL(`../../${path}`, import.meta.url)))
+}]))
+
 /** @type {Awaited<ReturnType<typeof openPage>>} */ let opened
 /** @type {number[]} */ let expected
 before(async () => {
@@ -17,6 +25,7 @@ before(async () => {
   await model.dispose()
   opened = await openPage({ path: 'empty', routes: {
     '/m.gguf': (_, response) => response.end(bytes),
+    ...packageRoutes,
     '/own-worker.js'(_, response) {
       response.setHeader('content-security-policy', headersFor('/worker.js')['content-security-policy'])
       response.setHeader('content-type', 'text/javascript')
@@ -51,5 +60,17 @@ describe('the engine without a worker of its own', () => {
     }), OPTIONS)
     assert.deepEqual(tokens, expected)
   })
+  for (const entry of ['client.js', 'index.js']) {
+    test(`the package as it is, without a bundler and without options: ${entry}`, async () => {
+      const tokens = await opened.page.evaluate(async ({ options, entry }) => {
+        const { load } = await import(`/package/dist/web/${entry}`)
+        const model = await load('/m.gguf')
+        const r = await model.completions.create(options)
+        await model.dispose()
+        return r.choices[0].tokens
+      }, { options: OPTIONS, entry })
+      assert.deepEqual(tokens, expected)
+    })
+  }
   test('nothing complained', () => assert.deepEqual(opened.complaints, []))
 })
