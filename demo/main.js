@@ -238,7 +238,7 @@ addEventListener('drop', (event) => {
   openFiles(event.dataTransfer?.files)
 })
 
-const touch = matchMedia('(hover: none)')
+const touch = matchMedia('(pointer: coarse)')
 function fitPrompt() {
   const { style } = $('prompt')
   style.height = 'auto'
