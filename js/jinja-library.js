@@ -1,7 +1,7 @@
 /**
  * The methods, filters and tests that templates may use.
  */
-import { Builder, Dict, Float, Namespace, None, Text, Tuple, Missing, asNumber, compare, describe, equal, fail, truthy, writeJson } from './jinja-values.js'
+import { Builder, Dict, Float, LIMITS, Missing, Namespace, None, Text, asNumber, compare, describe, equal, fail, truthy, writeJson } from './jinja-values.js'
 
 /**
  * @typedef {import('./jinja-values.js').Value} Value
@@ -27,19 +27,24 @@ const needText = (v, what) => (v instanceof Text ? v : fail(`${what} needs a str
 /** @param {Value | undefined} v @param {number} otherwise */
 const int = (v, otherwise) => (v === undefined || v === None ? otherwise : asNumber(v) ?? fail(`a number is needed, not ${describe(v)}`))
 
+/** @template {Value[]} T @param {Runner} run @param {T} items */
+function made(run, items) {
+  run.list(items.length)
+  return items
+}
+
 // Strings
 
-const SPACE = '\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000' // what Python's str.isspace() takes
-const WORDS = new RegExp(`[^${SPACE}]+`, 'g')
-const IS_SPACE = new RegExp(`[${SPACE}]`)
+/** What Python's str.isspace() takes. */
+const SPACES = ' \n\t\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000'
+const WORDS = new RegExp(`[^${SPACES}]+`, 'g')
 
 /** @param {Text} t @param {Value | undefined} chars @param {boolean} left @param {boolean} right */
 function strip(t, chars, left, right) {
-  const set = chars === undefined || chars === None ? undefined : new Set(needText(chars, 'strip').text)
-  const inSet = (/** @type {string} */ c) => (set ? set.has(c) : IS_SPACE.test(c))
+  const set = chars === undefined || chars === None ? SPACES : needText(chars, 'strip').text
   let from = 0, to = t.text.length
-  while (left && from < to && inSet(t.text[from])) from++
-  while (right && to > from && inSet(t.text[to - 1])) to--
+  while (left && from < to && set.includes(t.text[from])) from++
+  while (right && to > from && set.includes(t.text[to - 1])) to--
   return t.cut(from, to)
 }
 
@@ -75,15 +80,15 @@ function split(run, t, separator, most, fromRight) {
   if (separator === undefined || separator === None) {
     // What is left over keeps its inner spaces; those at the far end were taken off above only where nothing is left over.
     parts.push(most >= 0 && used.length < cuts.length && !fromRight ? strip(t, undefined, true, false).cut(at) : base.cut(at))
-    return /** @type {Text[]} */ (run.list(parts))
+    return made(run, parts)
   }
   parts.push(base.cut(at))
-  return /** @type {Text[]} */ (run.list(parts))
+  return made(run, parts)
 }
 
 /** @param {Runner} run @param {Text} t @param {Text} from @param {Text} to @param {number} most */
 function replace(run, t, from, to, most) {
-  const out = new Builder(1 << 23)
+  const out = new Builder(LIMITS.text)
   let at = 0, count = 0
   if (from.text === '') {
     for (const c of run.iterate(t)) {
@@ -93,7 +98,7 @@ function replace(run, t, from, to, most) {
     return (most < 0 || count < most ? out.add(to) : out).done()
   }
   for (let next; (most < 0 || count < most) && (next = t.text.indexOf(from.text, at)) >= 0; count++) {
-    run.chargeSize(to.text.length)
+    run.chargeSize(to)
     out.add(t.cut(at, next)).add(to)
     at = next + from.text.length
   }
@@ -102,7 +107,7 @@ function replace(run, t, from, to, most) {
 
 /** @param {Runner} run @param {Value[]} items @param {Text} separator */
 function join(run, items, separator) {
-  const out = new Builder(1 << 23)
+  const out = new Builder(LIMITS.text)
   items.forEach((item, i) => {
     run.charge(1)
     if (i > 0) out.add(separator)
@@ -117,37 +122,29 @@ const hasAffix = (t, affix, start) => (start ? t.text.startsWith(affix) : t.text
 const affixTest = (start) => op(['prefix'], (run, t, affix) =>
   Array.isArray(affix) ? affix.some((a) => hasAffix(t, needText(a, 'startswith').text, start)) : hasAffix(t, needText(affix, 'startswith').text, start))
 
-/** @param {Text} t */
-const capitalize = (t) => t.map(/^[\s\S]/u, (c) => c.toUpperCase()).map(/(?<=^[\s\S])[\s\S]+/u, (c) => c.toLowerCase())
-/** @param {Text} t @param {RegExp} word */
-const title = (t, word) => t.map(/[^]/gu, (c) => c.toLowerCase()).map(word, (c) => c.toUpperCase())
+/** @param {Text} t @param {(text: string) => string} change */
+function recase(t, change) {
+  const text = change(t.text)
+  return text.length === t.text.length ? new Text(text, t.mask) : t.map(/[^]/gu, change) // a few letters become two or three
+}
+const upper = (/** @type {string} */ c) => c.toUpperCase()
+const lower = (/** @type {string} */ c) => c.toLowerCase()
 /** @param {RegExp} pattern @returns {Operation} */
 const all = (pattern) => op([], (run, t) => pattern.test(t.text))
-/** @param {boolean} right @returns {Operation} */
-const find = (right) => op(['sub'], (run, t, sub) => {
-  const at = right ? t.text.lastIndexOf(needText(sub, 'find').text) : t.text.indexOf(needText(sub, 'find').text)
+/** @param {'indexOf' | 'lastIndexOf'} how @returns {Operation} */
+const find = (how) => op(['sub'], (run, t, sub) => {
+  const at = t.text[how](needText(sub, 'find').text)
   return at < 0 ? -1 : t.cut(0, at).length
 })
-/** @param {boolean} right @returns {Operation} */
-const partition = (right) => op(['sep'], (run, t, sep) => {
-  const { text } = needText(sep, 'partition')
-  const at = right ? t.text.lastIndexOf(text) : t.text.indexOf(text)
-  const empty = new Text('')
-  if (at < 0) return right ? Tuple.of(empty, empty, t) : Tuple.of(t, empty, empty)
-  return Tuple.of(t.cut(0, at), t.cut(at, at + text.length), t.cut(at + text.length))
-})
-/** @param {Text} t @param {(text: string) => string} change */
-const eachChar = (t, change) => t.map(/[^]/gu, change)
 
 /** @type {Record<string, Operation>} */
 const str = {
   // @ts-ignore
   __proto__: null,
-  upper: op([], (run, t) => eachChar(t, (c) => c.toUpperCase())),
-  lower: op([], (run, t) => eachChar(t, (c) => c.toLowerCase())),
-  casefold: op([], (run, t) => eachChar(t, (c) => c.toLowerCase())),
-  capitalize: op([], (run, t) => capitalize(t)),
-  title: op([], (run, t) => title(t, /(?<!\p{L})\p{L}/gu)),
+  upper: op([], (run, t) => recase(t, upper)),
+  lower: op([], (run, t) => recase(t, lower)),
+  capitalize: op([], (run, t) => recase(t, lower).map(/^[^]/gu, upper)),
+  title: op([], (run, t) => recase(t, lower).map(/(?<!\p{L})\p{L}/gu, upper)),
   strip: op(['chars'], (run, t, chars) => strip(t, chars, true, true)),
   lstrip: op(['chars'], (run, t, chars) => strip(t, chars, true, false)),
   rstrip: op(['chars'], (run, t, chars) => strip(t, chars, false, true)),
@@ -166,39 +163,56 @@ const str = {
       at = index + end.length
     }
     if (at < t.text.length) lines.push(t.cut(at))
-    return run.list(lines)
+    return made(run, lines)
   }),
   replace: op(['old', 'new', 'count'], (run, t, from, to, most) => replace(run, t, needText(from, 'replace'), needText(to, 'replace'), int(most, -1))),
   join: op(['items'], (run, t, items) => join(run, run.iterate(items).map((item) => needText(item, 'join')), t)),
-  find: find(false),
-  rfind: find(true),
+  find: find('indexOf'),
+  rfind: find('lastIndexOf'),
   index: op(['sub'], (run, t, sub) => {
-    const at = find(false)(run, t, [sub], new Map())
+    const at = str.find(run, t, [sub], new Map())
     return at === -1 ? fail('a string does not have the part that index() looks for') : at
   }),
   count: op(['sub'], (run, t, sub) => (needText(sub, 'count').text === '' ? t.length + 1 : t.text.split(sub.text).length - 1)),
-  partition: partition(false),
-  rpartition: partition(true),
   isdigit: all(/^\p{Nd}+$/u),
-  isdecimal: all(/^\p{Nd}+$/u),
   isalpha: all(/^\p{L}+$/u),
   isalnum: all(/^[\p{L}\p{N}]+$/u),
-  isspace: all(new RegExp(`^[${SPACE}]+$`)),
-  isupper: op([], (run, t) => t.text === t.text.toUpperCase() && t.text !== t.text.toLowerCase()),
-  islower: op([], (run, t) => t.text === t.text.toLowerCase() && t.text !== t.text.toUpperCase()),
+  isspace: all(new RegExp(`^[${SPACES}]+$`)),
+  isupper: op([], (run, t) => t.text === upper(t.text) && t.text !== lower(t.text)),
+  islower: op([], (run, t) => t.text === lower(t.text) && t.text !== upper(t.text)),
   format: (run, self, args, named) => {
-    const t = /** @type {Text} */ (self), out = new Builder(1 << 23)
-    let at = 0, next = 0
-    for (const { 0: field, index } of t.text.matchAll(/\{\{|\}\}|\{(\w*)\}|[{}]/g)) {
-      out.add(t.cut(at, index))
-      at = index + field.length
-      const name = field.slice(1, -1)
-      if (field === '{{' || field === '}}') out.add(field[0])
-      else if (field.length === 1) fail("format() takes fields of the forms {}, {0} and {name} only")
-      else out.add(run.text((name === '' ? args[next++] : /^\d/.test(name) ? args[Number(name)] : named.get(name)) ?? fail(`format() has no value for ${field}`)))
-    }
-    return out.add(t.cut(at)).done()
+    let next = 0
+    return fillIn(run, /** @type {Text} */ (self), /\{\{|\}\}|\{(\w*)\}|[{}]/g, ([field, name]) => {
+      if (field === '{{' || field === '}}') return new Text(field[0])
+      if (name === undefined) return fail('format() takes fields of the forms {}, {0} and {name} only')
+      return name === '' ? args[next++] : /^\d/.test(name) ? args[Number(name)] : named.get(name)
+    })
   },
+}
+
+/** A text with its fields replaced. @param {Runner} run @param {Text} t @param {RegExp} fields @param {(match: RegExpMatchArray) => Value | undefined} value */
+function fillIn(run, t, fields, value) {
+  const out = new Builder(LIMITS.text)
+  let at = 0
+  for (const match of t.text.matchAll(fields)) {
+    run.charge(1)
+    out.add(t.cut(at, match.index)).add(run.text(value(match) ?? fail(`there is no value for ${match[0]}`)))
+    at = match.index + match[0].length
+  }
+  return out.add(t.cut(at)).done()
+}
+
+/** The % operator of strings. @param {Runner} run @param {Text} t @param {Value[]} values @returns {Value} */
+export function formatPercent(run, t, values) {
+  let next = 0
+  const text = fillIn(run, t, /%(?:\.(\d{1,2}))?([sdf%])?/g, ([field, digits, kind]) => {
+    if (field === '%%') return new Text('%')
+    if (kind === undefined || kind === '%') return fail('a format takes %s, %d, %f and %% only')
+    const value = values[next++]
+    if (kind === 's' || value === undefined) return value
+    return new Text(kind === 'd' ? String(Math.trunc(int(value, 0))) : int(value, 0).toFixed(Number(digits ?? 6)))
+  })
+  return next < values.length ? fail('a format is given more values than it has fields') : text
 }
 
 /** Methods by type. What changes a list or dict in place is left out: Python's sandbox refuses it, too. @type {Record<string, Record<string, Operation>>} */
@@ -210,9 +224,9 @@ export const methods = {
     // @ts-ignore
     __proto__: null,
     get: op(['key', 'default'], (run, d, key, otherwise) => d.get(key ?? None) ?? otherwise ?? None),
-    items: op([], (run, d) => run.list(d.items())),
-    keys: op([], (run, d) => run.list(d.keys())),
-    values: op([], (run, d) => run.list(d.values())),
+    items: op([], (run, d) => made(run, d.items())),
+    keys: op([], (run, d) => made(run, d.keys())),
+    values: op([], (run, d) => made(run, d.values())),
     copy: op([], (run, d) => copy(d)),
   },
   list: {
@@ -223,7 +237,7 @@ export const methods = {
       return at < 0 ? fail('a list does not have what index() looks for') : at
     }),
     count: op(['x'], (run, list, x) => list.filter((/** @type {Value} */ item) => equal(item, x, run.charge)).length),
-    copy: op([], (run, list) => run.list(list.slice())),
+    copy: op([], (run, list) => made(run, list.slice())),
   },
 }
 methods.tuple = methods.list
@@ -299,7 +313,7 @@ function attributeOf(run, item, path) {
 }
 
 /** Strings without regard to case, unless that is asked for. @param {Value} v @param {Value | undefined} caseSensitive @returns {Value} */
-const sortKey = (v, caseSensitive) => (v instanceof Text && !truthy(caseSensitive ?? false) ? eachChar(v, (c) => c.toLowerCase()) : v)
+const sortKey = (v, caseSensitive) => (v instanceof Text && !truthy(caseSensitive ?? false) ? recase(v, lower) : v)
 
 /** @param {Runner} run @param {Value[]} items @param {(item: Value) => Value} key @param {Value | undefined} reverse @returns {Value[]} */
 function sorted(run, items, key, reverse) {
@@ -311,7 +325,7 @@ function sorted(run, items, key, reverse) {
 /** select, reject and their kin. @param {boolean} keep @param {boolean} byAttribute @returns {Operation} */
 const selector = (keep, byAttribute) => (run, v, args) => {
   const rest = byAttribute ? args.slice(1) : args
-  return run.list(run.iterate(v).filter((item) => {
+  return made(run, run.iterate(v).filter((item) => {
     const value = byAttribute ? attributeOf(run, item, args[0]) : item
     return (rest.length > 0 ? run.test(needText(rest[0], 'a test').text, value, rest.slice(1)) : truthy(value)) === keep
   }))
@@ -331,8 +345,6 @@ const otherwise = op(['default_value', 'boolean'], (run, v, value, boolean) =>
   v instanceof Missing || (truthy(boolean ?? false) && !truthy(v)) ? value ?? new Text('') : v)
 /** @type {Operation} */
 const count = op([], size)
-/** @type {Operation} */
-const escape = op([], (run, v) => run.text(v).map(/[&<>"']/g, (c) => `&${{ '&': 'amp', '<': 'lt', '>': 'gt', '"': '#34', "'": '#39' }[c]};`))
 /** @param {string} name @returns {Operation} */
 const method = (name) => (run, v, args, named) => str[name](run, run.text(v), args, named)
 
@@ -341,12 +353,6 @@ export const filters = {
   // @ts-ignore
   __proto__: null,
   abs: op([], (run, v) => (v instanceof Float ? new Float(Math.abs(v.value)) : Math.abs(int(v, 0)))),
-  attr: op(['name'], (run, v, name) => run.attribute(v, name, true)),
-  batch: op(['linecount', 'fill_with'], (run, v, n, fill) => {
-    const items = run.iterate(v).slice(), width = Math.max(1, int(n, 1))
-    while (fill !== undefined && fill !== None && items.length % width) items.push(fill)
-    return Array.from({ length: Math.ceil(items.length / width) }, (_, i) => items.slice(i * width, (i + 1) * width))
-  }),
   capitalize: method('capitalize'),
   count,
   length: count,
@@ -357,8 +363,6 @@ export const filters = {
     const at = by instanceof Text && by.text === 'value' ? 1 : 0
     return sorted(run, d.items(), (item) => sortKey(/** @type {Value[]} */ (item)[at], caseSensitive), reverse)
   }),
-  escape,
-  e: escape,
   first: op([], (run, v) => run.iterate(v)[0] ?? new Missing('the first of nothing')),
   last: op([], (run, v) => run.iterate(v).at(-1) ?? new Missing('the last of nothing')),
   float: op(['default'], (run, v, value) => {
@@ -373,54 +377,22 @@ export const filters = {
     const n = v instanceof Text ? parseNumber(v.text) : asNumber(v)
     return n === undefined || !Number.isFinite(n) ? value ?? 0 : Math.trunc(n) + 0
   }),
-  format: (run, v, args) => {
-    const t = needText(v, 'format'), out = new Builder(1 << 23)
-    let at = 0, next = 0
-    for (const { 0: field, 1: digits, 2: kind, index } of t.text.matchAll(/%(?:\.(\d{1,2}))?([sdf%])|%/g)) {
-      out.add(t.cut(at, index))
-      at = index + field.length
-      if (field === '%%') {
-        out.add('%')
-        continue
-      }
-      const value = args[next++] ?? fail(`a format has no value for ${field}`)
-      if (kind === undefined) fail('a format takes %s, %d, %f and %% only')
-      else if (kind === 's') out.add(run.text(value))
-      else out.add(kind === 'd' ? String(Math.trunc(int(value, 0))) : int(value, 0).toFixed(digits === undefined ? 6 : Number(digits)))
-    }
-    if (next < args.length) fail('a format is given more values than it has fields')
-    return out.add(t.cut(at)).done()
-  },
-  groupby: op(['attribute', 'default', 'case_sensitive'], (run, v, attribute, value, caseSensitive) => {
-    const key = (/** @type {Value} */ item) => {
-      const k = attributeOf(run, item, attribute)
-      return k instanceof Missing && value !== undefined ? value : k
-    }
-    /** @type {Value[]} */
-    const groups = []
-    let group = /** @type {[Value, Value[]] | undefined} */ (undefined)
-    for (const item of sorted(run, run.iterate(v), (x) => sortKey(key(x), caseSensitive), false)) {
-      const k = key(item)
-      if (!group || !equal(sortKey(group[0], caseSensitive), sortKey(k, caseSensitive), run.charge)) groups.push(Tuple.of(...(group = [k, []])))
-      group[1].push(item)
-    }
-    return groups
-  }),
+  format: (run, v, args) => formatPercent(run, needText(v, 'format'), args),
   indent: op(['width', 'first', 'blank'], (run, v, width, first, blank) => {
     const by = width instanceof Text ? width : new Text(' '.repeat(Math.min(1000, Math.max(0, int(width, 4)))))
     const lines = /** @type {Text[]} */ (str.splitlines(run, run.text(v).plus(new Text('\n')), [], new Map()))
     const blanks = truthy(blank ?? false)
     return join(run, lines.map((line, i) => ((i === 0 ? truthy(first ?? false) : blanks || line.text !== '') ? run.concat(by, line) : line)), new Text('\n'))
   }),
-  items: op([], (run, v) => (v instanceof Missing ? [] : v instanceof Dict ? run.list(v.items()) : fail(`items does not go with ${describe(v)}`))),
+  items: op([], (run, v) => (v instanceof Missing ? [] : v instanceof Dict ? made(run, v.items()) : fail(`items does not go with ${describe(v)}`))),
   join: op(['d', 'attribute'], (run, v, separator, attribute) =>
     join(run, run.iterate(v).map((item) => (attribute === undefined ? item : attributeOf(run, item, attribute))), run.text(separator ?? new Text('')))),
-  list: op([], (run, v) => run.list(Array.from(run.iterate(v)))),
+  list: op([], (run, v) => made(run, Array.from(run.iterate(v)))),
   lower: method('lower'),
   map: (run, v, args, named) => {
     const attribute = named.get('attribute')
-    return run.list(run.iterate(v).map((item) => {
-      if (attribute === undefined) return run.applyFilter(needText(args[0], 'map').text, item, args.slice(1), named)
+    return made(run, run.iterate(v).map((item) => {
+      if (attribute === undefined) return run.filter(needText(args[0], 'map').text, item, args.slice(1), named)
       const value = attributeOf(run, item, attribute)
       return value instanceof Missing ? named.get('default') ?? value : value
     }))
@@ -452,9 +424,9 @@ export const filters = {
     const total = numbers.reduce((/** @type {number} */ sum, n) => sum + int(n, 0), int(start, 0))
     return numbers.some((n) => n instanceof Float) || start instanceof Float ? new Float(total) : total
   }),
-  title: op([], (run, v) => title(run.text(v), /(?<![^-\s({[<])[^-\s({[<]/gu)),
+  title: op([], (run, v) => recase(run.text(v), lower).map(/(?<![^-\s({[<])[^-\s({[<]/gu, upper)),
   tojson: op(['ensure_ascii', 'indent', 'separators', 'sort_keys'], (run, v, ascii, indent, separators, sort) => {
-    const out = new Builder(1 << 23)
+    const out = new Builder(LIMITS.text)
     const by = indent instanceof Text ? indent.text : typeof indent === 'number' ? ' '.repeat(Math.min(100, Math.max(0, indent))) : undefined
     const [item, key] = Array.isArray(separators) ? separators : [by === undefined ? ', ' : ',', ': ']
     writeJson(v, out, run.charge, { ascii: truthy(ascii ?? false), indent: by, item: /** @type {Text} */ (item), key: /** @type {Text} */ (key), sort: truthy(sort ?? false) })
@@ -469,7 +441,6 @@ export const filters = {
     })
   }),
   upper: method('upper'),
-  wordcount: op([], (run, v) => run.text(v).text.match(/[\p{L}\p{N}_]+/gu)?.length ?? 0),
 }
 
 /** @param {string} text */
@@ -503,8 +474,6 @@ export function strftime(date, format) {
 
 /** @param {() => Date} now @returns {Map<string, Value>} */
 export function globals(now) {
-  /** @type {[string, Value][]} */
-  const constants = [['true', true], ['false', false], ['none', None], ['True', true], ['False', false], ['None', None]]
   /** @type {[string, import('./jinja-values.js').Callable][]} */
   const functions = [
     ['range', (args) => {
@@ -517,7 +486,7 @@ export function globals(now) {
     }],
     ['namespace', (args, named) => {
       const made = new Namespace()
-      if (args[0] instanceof Dict) for (const item of args[0].items()) made.fields.set(needText(/** @type {Value[]} */ (item)[0], 'namespace').text, /** @type {Value[]} */ (item)[1])
+      if (args[0] instanceof Dict) for (const [key, value] of args[0].pairs()) made.fields.set(needText(key, 'namespace').text, value)
       for (const [key, value] of named) made.fields.set(key, value)
       return made
     }],
@@ -528,6 +497,6 @@ export function globals(now) {
     }],
     ['strftime_now', ([format]) => new Text(strftime(now(), needText(format, 'strftime_now').text))],
   ]
-  return new Map([...constants, ...functions])
+  return new Map(functions)
 }
 

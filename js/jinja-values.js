@@ -5,6 +5,13 @@
 /** What a template does wrong, or what is done wrong to it; js/template.js makes a NibbleError of it. */
 export class TemplateError extends Error {}
 
+export const LIMITS = Object.freeze({
+  steps: 4_000_000, // expressions evaluated, and the work of long strings and lists in small units
+  depth: 800, // nested expressions, blocks and macro calls
+  items: 100_000, // of a list
+  text: 1 << 23, // characters of a string, and of the output
+})
+
 /** @param {string} message @returns {never} */
 export const fail = (message) => {
   throw new TemplateError(message)
@@ -114,8 +121,11 @@ export class Dict {
   values() {
     return Array.from(this.entries.values(), ([, value]) => value)
   }
+  pairs() {
+    return Array.from(this.entries.values())
+  }
   items() {
-    return Array.from(this.entries.values(), ([key, value]) => /** @type {Value} */ (Tuple.of(key, value)))
+    return this.pairs().map((pair) => /** @type {Value} */ (Tuple.from(pair)))
   }
 }
 
@@ -270,8 +280,7 @@ function repr(v, out, charge, depth) {
     out.add(tuple ? (v.length === 1 ? ',)' : ')') : ']')
   } else if (v instanceof Dict) {
     out.add('{')
-    v.items().forEach((item, i) => {
-      const [key, value] = /** @type {Value[]} */ (item)
+    v.pairs().forEach(([key, value], i) => {
       if (i > 0) out.add(', ')
       repr(key, out, charge, depth + 1)
       out.add(': ')
@@ -291,7 +300,7 @@ export function writeJson(v, out, charge, style, depth = 0) {
   if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
   /** @param {Text} t */
   const string = (t) => out.add('"').add(t.map(style.ascii ? /[\x00-\x1f"\\]|[^\x00-\x7e]/g : /[\x00-\x1f"\\]/g, (c) => JSON_ESCAPES.get(c) ?? hex4(c))).add('"')
-  /** @param {string} open @param {string} close @param {Value[]} items @param {(item: Value) => void} one */
+  /** @template T @param {string} open @param {string} close @param {T[]} items @param {(item: T) => void} one */
   const list = (open, close, items, one) => {
     out.add(open)
     const newline = style.indent === undefined ? '' : `\n${style.indent.repeat(depth)}`
@@ -310,10 +319,9 @@ export function writeJson(v, out, charge, style, depth = 0) {
   else if (v instanceof Float) out.add(floatText(v.value).replace('inf', 'Infinity').replace('nan', 'NaN'))
   else if (Array.isArray(v)) list('[', ']', v, (item) => writeJson(item, out, charge, style, depth + 1))
   else if (v instanceof Dict) {
-    const items = v.items()
-    if (style.sort) items.sort((a, b) => compare(/** @type {Value[]} */ (a)[0], /** @type {Value[]} */ (b)[0], charge))
-    list('{', '}', items, (item) => {
-      const [key, value] = /** @type {Value[]} */ (item)
+    const pairs = v.pairs()
+    if (style.sort) pairs.sort(([a], [b]) => compare(a, b, charge))
+    list('{', '}', pairs, ([key, value]) => {
       if (key instanceof Text) string(key)
       else {
         out.add('"')
