@@ -50,40 +50,26 @@ function strip(t, chars, left, right) {
 
 /** @param {Runner} run @param {Text} t @param {Value | undefined} separator @param {number} most @param {boolean} fromRight @returns {Text[]} */
 function split(run, t, separator, most, fromRight) {
-  /** @type {[number, number][]} */
-  const cuts = [] // where separators begin and end
-  let base = t
   if (separator === undefined || separator === None) {
-    base = strip(t, undefined, true, true)
-    let at = 0
-    for (const { 0: word, index } of base.text.matchAll(WORDS)) {
-      if (index > 0) cuts.push([at, index])
-      at = index + word.length
+    const words = Array.from(t.text.matchAll(WORDS), ({ 0: word, index }) => ({ from: index, to: index + word.length }))
+    if (most >= 0 && words.length > most) {
+      // What is left over keeps its spaces but those towards the words that were split off.
+      if (fromRight) words.splice(0, words.length - most, { from: 0, to: words[words.length - most - 1].to })
+      else words.splice(most, words.length, { from: words[most].from, to: t.text.length })
     }
-    if (base.text === '') return []
+    return made(run, words.map(({ from, to }) => t.cut(from, to)))
+  }
+  const by = needText(separator, 'split').text
+  if (by === '') fail('a string is split at an empty one')
+  /** @type {number[]} */
+  const cuts = []
+  if (fromRight) {
+    for (let at = t.text.length; at >= by.length && (at = t.text.lastIndexOf(by, at - by.length)) >= 0;) cuts.unshift(at)
   } else {
-    const by = needText(separator, 'split').text
-    if (by === '') fail('a string is split at an empty one')
-    if (fromRight) {
-      for (let at = t.text.length; at >= by.length && (at = t.text.lastIndexOf(by, at - by.length)) >= 0;) cuts.unshift([at, at + by.length])
-    } else {
-      for (let at = 0; (at = t.text.indexOf(by, at)) >= 0; at += by.length) cuts.push([at, at + by.length])
-    }
+    for (let at = 0; (at = t.text.indexOf(by, at)) >= 0; at += by.length) cuts.push(at)
   }
   const used = most < 0 ? cuts : fromRight ? cuts.slice(Math.max(0, cuts.length - most)) : cuts.slice(0, most)
-  let at = 0
-  const parts = used.map(([from, to]) => {
-    const part = base.cut(at, from)
-    at = to
-    return part
-  })
-  if (separator === undefined || separator === None) {
-    // What is left over keeps its inner spaces; those at the far end were taken off above only where nothing is left over.
-    parts.push(most >= 0 && used.length < cuts.length && !fromRight ? strip(t, undefined, true, false).cut(at) : base.cut(at))
-    return made(run, parts)
-  }
-  parts.push(base.cut(at))
-  return made(run, parts)
+  return made(run, [...used, t.text.length].map((to, i) => t.cut(i === 0 ? 0 : used[i - 1] + by.length, to)))
 }
 
 /** @param {Runner} run @param {Text} t @param {Text} from @param {Text} to @param {number} most */
@@ -495,7 +481,10 @@ export function globals(now) {
       for (const [key, value] of named) made.set(new Text(key), value)
       return made
     }],
-    ['strftime_now', ([format]) => new Text(strftime(now(), needText(format, 'strftime_now').text))],
+    ['strftime_now', ([format]) => {
+      const { text } = needText(format, 'strftime_now')
+      return new Text(text.length > 200 ? fail('strftime_now() is given a long format') : strftime(now(), text))
+    }],
   ]
   return new Map(functions)
 }

@@ -62,7 +62,7 @@ function makeMacro(name, parameters, body, home) {
       if (key === 'caller') scope.names.set(key, value)
       else if (!parameters.some((parameter) => parameter.name === key)) rest.set(new Text(key), value)
     }
-    scope.names.set('varargs', args.slice(parameters.length))
+    scope.names.set('varargs', Tuple.from(args.slice(parameters.length)))
     scope.names.set('kwargs', rest)
     for (const [i, { name: key }] of parameters.entries()) scope.names.set(key, args[i] ?? named.get(key) ?? new Missing(`'${key}'`))
     for (const [i, { name: key, otherwise }] of parameters.entries()) {
@@ -277,11 +277,10 @@ export function parse(source) {
         return truthy(test(scope, run))
       }) : all
       if (items.length === 0) return otherwise?.(new Scope(outer), out, run)
-      const around = outer.find('loop')
       const loop = new Namespace(), { fields } = loop
       fields.set('length', items.length)
-      fields.set('depth', around instanceof Namespace ? Number(around.fields.get('depth')) + 1 : 1)
-      fields.set('depth0', Number(fields.get('depth')) - 1)
+      fields.set('depth', 1) // counts recursive loops, which are not to be had
+      fields.set('depth0', 0)
       let i = 0
       fields.set('cycle', (args) => args[i % args.length] ?? new Missing('what loop.cycle() is to give'))
       /** @type {Value[] | undefined} */
@@ -457,7 +456,7 @@ export function parse(source) {
     let value = sign ? nested(() => parseUnary(false)) : parsePostfix(parsePrimary())
     if (sign) {
       const a = value
-      value = part((scope, run) => run.operate(sign, 0, a(scope, run)))
+      value = part((scope, run) => run.sign(sign === '-' ? -1 : 1, a(scope, run)))
     }
     return filters ? parseFilters(value) : value
   }

@@ -263,7 +263,7 @@ export function write(v, out, charge) {
 
 /** repr(v), into the builder. @param {Value} v @param {Builder} out @param {Charge} charge @param {number} depth */
 function repr(v, out, charge, depth) {
-  charge(1)
+  charge(4)
   if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
   if (v instanceof Text) out.add(quoted(v))
   else if (v === None) out.add('None')
@@ -296,7 +296,7 @@ function repr(v, out, charge, depth) {
  * @param {{ascii: boolean, indent: string | undefined, item: string | Text, key: string | Text, sort: boolean}} style
  */
 export function writeJson(v, out, charge, style, depth = 0) {
-  charge(1)
+  charge(4)
   if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
   /** @param {Text} t */
   const string = (t) => out.add('"').add(t.map(style.ascii ? /[\x00-\x1f"\\]|[^\x00-\x7e]/g : /[\x00-\x1f"\\]/g, (c) => JSON_ESCAPES.get(c) ?? hex4(c))).add('"')

@@ -52,7 +52,7 @@ export class Runner {
 
   /** Of a string or list that is about to be gone through. @param {Value} v */
   chargeSize(v) {
-    this.charge(v instanceof Text ? 1 + (v.text.length >> 5) : Array.isArray(v) ? 1 + (v.length >> 2) : 1)
+    this.charge(v instanceof Text ? 1 + (v.text.length >> 4) : Array.isArray(v) ? 1 + (v.length >> 2) : 1)
   }
 
   enter() {
@@ -107,6 +107,12 @@ export class Runner {
     return fail(`${operator} does not go with ${describe(a)} and ${describe(b)}`)
   }
 
+  /** @param {number} sign @param {Value} v @returns {Value} */
+  sign(sign, v) {
+    const n = asNumber(v) ?? fail(`a sign does not go with ${describe(v)}`)
+    return v instanceof Float ? new Float(sign * n) : sign * n + 0
+  }
+
   /** @param {Value} v @param {number} n @returns {Value} */
   times(v, n) {
     if (!(v instanceof Text || Array.isArray(v))) return fail(`* does not go with ${describe(v)}`)
@@ -114,7 +120,7 @@ export class Runner {
     const count = unit > 0 ? Math.max(0, n) : 0
     if (v instanceof Text) {
       if (unit * count > LIMITS.text) fail(`it makes a text of more than ${LIMITS.text} characters`)
-      this.charge(1 + ((unit * count) >> 5))
+      this.charge(1 + ((unit * count) >> 4))
       return new Text(v.text.repeat(count), v.mask.repeat(count))
     }
     this.list(unit * count)
