@@ -414,8 +414,8 @@ export const filters = {
   tojson: op(['ensure_ascii', 'indent', 'separators', 'sort_keys'], (run, v, ascii, indent, separators, sort) => {
     const out = new Builder(LIMITS.text)
     const by = indent instanceof Text ? indent.text : typeof indent === 'number' ? ' '.repeat(Math.min(100, Math.max(0, indent))) : undefined
-    const [item, key] = Array.isArray(separators) ? separators : [by === undefined ? ', ' : ',', ': ']
-    writeJson(v, out, run.charge, { ascii: truthy(ascii ?? false), indent: by, item: /** @type {Text} */ (item), key: /** @type {Text} */ (key), sort: truthy(sort ?? false) })
+    const [item, key] = Array.isArray(separators) ? [0, 1].map((i) => needText(separators[i], 'tojson')) : [by === undefined ? ', ' : ',', ': ']
+    writeJson(v, out, run.charge, { ascii: truthy(ascii ?? false), indent: by, item, key, sort: truthy(sort ?? false) })
     return out.done()
   }),
   trim: op(['chars'], (run, v, chars) => strip(run.text(v), chars, true, true)),
