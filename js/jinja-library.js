@@ -1,7 +1,7 @@
 /**
  * The methods, filters and tests that templates may use.
  */
-import { Builder, Dict, Float, LIMITS, Missing, Namespace, None, Text, asNumber, compare, describe, equal, fail, truthy, writeJson } from './jinja-values.js'
+import { Builder, Dict, Float, Missing, Namespace, None, Text, asNumber, compare, describe, equal, fail, truthy, writeJson } from './jinja-values.js'
 
 /**
  * @typedef {import('./jinja-values.js').Value} Value
@@ -39,9 +39,9 @@ function made(run, items) {
 const SPACES = ' \n\t\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000'
 const WORDS = new RegExp(`[^${SPACES}]+`, 'g')
 
-/** @param {Text} t @param {Value | undefined} chars @param {boolean} left @param {boolean} right */
-function strip(t, chars, left, right) {
-  const set = chars === undefined || chars === None ? SPACES : needText(chars, 'strip').text
+/** @param {Runner} run @param {Text} t @param {Value | undefined} chars @param {boolean} left @param {boolean} right */
+function strip(run, t, chars, left, right) {
+  const set = chars === undefined || chars === None ? SPACES : run.sought(t, needText(chars, 'strip'))
   let from = 0, to = t.text.length
   while (left && from < to && set.includes(t.text[from])) from++
   while (right && to > from && set.includes(t.text[to - 1])) to--
@@ -59,12 +59,13 @@ function split(run, t, separator, most, fromRight) {
     }
     return made(run, words.map(({ from, to }) => t.cut(from, to)))
   }
-  const by = needText(separator, 'split').text
+  const by = run.sought(t, needText(separator, 'split'))
   if (by === '') fail('a string is split at an empty one')
   /** @type {number[]} */
   const cuts = []
   if (fromRight) {
-    for (let at = t.text.length; at >= by.length && (at = t.text.lastIndexOf(by, at - by.length)) >= 0;) cuts.unshift(at)
+    for (let at = t.text.length; at >= by.length && (at = t.text.lastIndexOf(by, at - by.length)) >= 0;) cuts.push(at)
+    cuts.reverse()
   } else {
     for (let at = 0; (at = t.text.indexOf(by, at)) >= 0; at += by.length) cuts.push(at)
   }
@@ -74,7 +75,7 @@ function split(run, t, separator, most, fromRight) {
 
 /** @param {Runner} run @param {Text} t @param {Text} from @param {Text} to @param {number} most */
 function replace(run, t, from, to, most) {
-  const out = new Builder(LIMITS.text)
+  const out = new Builder(run.charge)
   let at = 0, count = 0
   if (from.text === '') {
     for (const c of run.iterate(t)) {
@@ -83,8 +84,8 @@ function replace(run, t, from, to, most) {
     }
     return (most < 0 || count < most ? out.add(to) : out).done()
   }
+  run.sought(t, from)
   for (let next; (most < 0 || count < most) && (next = t.text.indexOf(from.text, at)) >= 0; count++) {
-    run.chargeSize(to)
     out.add(t.cut(at, next)).add(to)
     at = next + from.text.length
   }
@@ -93,9 +94,8 @@ function replace(run, t, from, to, most) {
 
 /** @param {Runner} run @param {Value[]} items @param {Text} separator */
 function join(run, items, separator) {
-  const out = new Builder(LIMITS.text)
+  const out = new Builder(run.charge)
   items.forEach((item, i) => {
-    run.charge(1)
     if (i > 0) out.add(separator)
     out.add(run.text(item))
   })
@@ -108,18 +108,25 @@ const hasAffix = (t, affix, start) => (start ? t.text.startsWith(affix) : t.text
 const affixTest = (start) => op(['prefix'], (run, t, affix) =>
   Array.isArray(affix) ? affix.some((a) => hasAffix(t, needText(a, 'startswith').text, start)) : hasAffix(t, needText(affix, 'startswith').text, start))
 
-/** @param {Text} t @param {(text: string) => string} change */
-function recase(t, change) {
+/** @param {Runner} run @param {Text} t @param {(text: string) => string} change */
+function recase(run, t, change) {
   const text = change(t.text)
-  return text.length === t.text.length ? new Text(text, t.mask) : t.map(/[^]/gu, change) // a few letters become two or three
+  if (text.length === t.text.length) return new Text(text, t.mask)
+  run.charge(t.text.length) // a few letters become two or three
+  return t.map(/[^]/gu, change)
 }
 const upper = (/** @type {string} */ c) => c.toUpperCase()
 const lower = (/** @type {string} */ c) => c.toLowerCase()
+/** @param {Runner} run @param {Text} t @param {RegExp} first  letters of words */
+function titled(run, t, first) {
+  run.charge(t.text.length)
+  return recase(run, t, lower).map(first, upper)
+}
 /** @param {RegExp} pattern @returns {Operation} */
 const all = (pattern) => op([], (run, t) => pattern.test(t.text))
 /** @param {'indexOf' | 'lastIndexOf'} how @returns {Operation} */
 const find = (how) => op(['sub'], (run, t, sub) => {
-  const at = t.text[how](needText(sub, 'find').text)
+  const at = t.text[how](run.sought(t, needText(sub, 'find')))
   return at < 0 ? -1 : t.cut(0, at).length
 })
 
@@ -127,13 +134,13 @@ const find = (how) => op(['sub'], (run, t, sub) => {
 const str = {
   // @ts-ignore
   __proto__: null,
-  upper: op([], (run, t) => recase(t, upper)),
-  lower: op([], (run, t) => recase(t, lower)),
-  capitalize: op([], (run, t) => recase(t, lower).map(/^[^]/gu, upper)),
-  title: op([], (run, t) => recase(t, lower).map(/(?<!\p{L})\p{L}/gu, upper)),
-  strip: op(['chars'], (run, t, chars) => strip(t, chars, true, true)),
-  lstrip: op(['chars'], (run, t, chars) => strip(t, chars, true, false)),
-  rstrip: op(['chars'], (run, t, chars) => strip(t, chars, false, true)),
+  upper: op([], (run, t) => recase(run, t, upper)),
+  lower: op([], (run, t) => recase(run, t, lower)),
+  capitalize: op([], (run, t) => recase(run, t, lower).map(/^[^]/gu, upper)),
+  title: op([], (run, t) => titled(run, t, /(?<!\p{L})\p{L}/gu)),
+  strip: op(['chars'], (run, t, chars) => strip(run, t, chars, true, true)),
+  lstrip: op(['chars'], (run, t, chars) => strip(run, t, chars, true, false)),
+  rstrip: op(['chars'], (run, t, chars) => strip(run, t, chars, false, true)),
   startswith: affixTest(true),
   endswith: affixTest(false),
   removeprefix: op(['prefix'], (run, t, p) => (t.text.startsWith(needText(p, 'removeprefix').text) ? t.cut(p.text.length) : t)),
@@ -159,7 +166,7 @@ const str = {
     const at = str.find(run, t, [sub], new Map())
     return at === -1 ? fail('a string does not have the part that index() looks for') : at
   }),
-  count: op(['sub'], (run, t, sub) => (needText(sub, 'count').text === '' ? t.length + 1 : t.text.split(sub.text).length - 1)),
+  count: op(['sub'], (run, t, sub) => (needText(sub, 'count').text === '' ? t.length + 1 : t.text.split(run.sought(t, sub)).length - 1)),
   isdigit: all(/^\p{Nd}+$/u),
   isalpha: all(/^\p{L}+$/u),
   isalnum: all(/^[\p{L}\p{N}]+$/u),
@@ -178,10 +185,9 @@ const str = {
 
 /** A text with its fields replaced. @param {Runner} run @param {Text} t @param {RegExp} fields @param {(match: RegExpMatchArray) => Value | undefined} value */
 function fillIn(run, t, fields, value) {
-  const out = new Builder(LIMITS.text)
+  const out = new Builder(run.charge)
   let at = 0
   for (const match of t.text.matchAll(fields)) {
-    run.charge(1)
     out.add(t.cut(at, match.index)).add(run.text(value(match) ?? fail(`there is no value for ${match[0]}`)))
     at = match.index + match[0].length
   }
@@ -298,8 +304,8 @@ function attributeOf(run, item, path) {
   return needText(path, 'attribute').text.split('.').reduce((value, part) => run.attribute(value, /^\d+$/.test(part) ? Number(part) : new Text(part), false), item)
 }
 
-/** Strings without regard to case, unless that is asked for. @param {Value} v @param {Value | undefined} caseSensitive @returns {Value} */
-const sortKey = (v, caseSensitive) => (v instanceof Text && !truthy(caseSensitive ?? false) ? recase(v, lower) : v)
+/** Strings without regard to case, unless that is asked for. @param {Runner} run @param {Value} v @param {Value | undefined} caseSensitive @returns {Value} */
+const sortKey = (run, v, caseSensitive) => (v instanceof Text && !truthy(caseSensitive ?? false) ? recase(run, v, lower) : v)
 
 /** @param {Runner} run @param {Value[]} items @param {(item: Value) => Value} key @param {Value | undefined} reverse @returns {Value[]} */
 function sorted(run, items, key, reverse) {
@@ -319,7 +325,7 @@ const selector = (keep, byAttribute) => (run, v, args) => {
 
 /** @param {boolean} most @returns {Operation} */
 const extreme = (most) => op(['case_sensitive', 'attribute'], (run, v, caseSensitive, attribute) => {
-  const items = sorted(run, run.iterate(v), (item) => sortKey(attribute === undefined ? item : attributeOf(run, item, attribute), caseSensitive), most)
+  const items = sorted(run, run.iterate(v), (item) => sortKey(run, attribute === undefined ? item : attributeOf(run, item, attribute), caseSensitive), most)
   return items[0] ?? new Missing('an item of an empty list')
 })
 
@@ -347,7 +353,7 @@ export const filters = {
   dictsort: op(['case_sensitive', 'by', 'reverse'], (run, d, caseSensitive, by, reverse) => {
     if (!(d instanceof Dict)) return fail(`dictsort does not go with ${describe(d)}`)
     const at = by instanceof Text && by.text === 'value' ? 1 : 0
-    return sorted(run, d.items(), (item) => sortKey(/** @type {Value[]} */ (item)[at], caseSensitive), reverse)
+    return sorted(run, d.items(), (item) => sortKey(run, /** @type {Value[]} */ (item)[at], caseSensitive), reverse)
   }),
   first: op([], (run, v) => run.iterate(v)[0] ?? new Missing('the first of nothing')),
   last: op([], (run, v) => run.iterate(v).at(-1) ?? new Missing('the last of nothing')),
@@ -403,26 +409,26 @@ export const filters = {
   }),
   safe: op([], (run, v) => v),
   sort: op(['reverse', 'case_sensitive', 'attribute'], (run, v, reverse, caseSensitive, attribute) =>
-    sorted(run, run.iterate(v), (item) => sortKey(attribute === undefined || attribute === None ? item : attributeOf(run, item, attribute), caseSensitive), reverse)),
+    sorted(run, run.iterate(v), (item) => sortKey(run, attribute === undefined || attribute === None ? item : attributeOf(run, item, attribute), caseSensitive), reverse)),
   string: op([], (run, v) => run.text(v)),
   sum: op(['attribute', 'start'], (run, v, attribute, start) => {
     const numbers = run.iterate(v).map((item) => (attribute === undefined || attribute === None ? item : attributeOf(run, item, attribute)))
     const total = numbers.reduce((/** @type {number} */ sum, n) => sum + int(n, 0), int(start, 0))
     return numbers.some((n) => n instanceof Float) || start instanceof Float ? new Float(total) : total
   }),
-  title: op([], (run, v) => recase(run.text(v), lower).map(/(?<![^-\s({[<])[^-\s({[<]/gu, upper)),
+  title: op([], (run, v) => titled(run, run.text(v), /(?<![^-\s({[<])[^-\s({[<]/gu)),
   tojson: op(['ensure_ascii', 'indent', 'separators', 'sort_keys'], (run, v, ascii, indent, separators, sort) => {
-    const out = new Builder(LIMITS.text)
+    const out = new Builder(run.charge)
     const by = indent instanceof Text ? indent.text : typeof indent === 'number' ? ' '.repeat(Math.min(100, Math.max(0, indent))) : undefined
     const [item, key] = Array.isArray(separators) ? [0, 1].map((i) => needText(separators[i], 'tojson')) : [by === undefined ? ', ' : ',', ': ']
-    writeJson(v, out, run.charge, { ascii: truthy(ascii ?? false), indent: by, item, key, sort: truthy(sort ?? false) })
+    writeJson(v, out, { ascii: truthy(ascii ?? false), indent: by, item, key, sort: truthy(sort ?? false) })
     return out.done()
   }),
-  trim: op(['chars'], (run, v, chars) => strip(run.text(v), chars, true, true)),
+  trim: op(['chars'], (run, v, chars) => strip(run, run.text(v), chars, true, true)),
   unique: op(['case_sensitive', 'attribute'], (run, v, caseSensitive, attribute) => {
     const seen = new Set()
     return run.iterate(v).filter((item) => {
-      const key = Dict.hash(sortKey(attribute === undefined ? item : attributeOf(run, item, attribute), caseSensitive))
+      const key = Dict.hash(sortKey(run, attribute === undefined ? item : attributeOf(run, item, attribute), caseSensitive))
       return !seen.has(key) && seen.add(key)
     })
   }),
@@ -458,8 +464,8 @@ export function strftime(date, format) {
   })
 }
 
-/** @param {() => Date} now @returns {Map<string, Value>} */
-export function globals(now) {
+/** @param {Runner} run @param {() => Date} now @returns {Map<string, Value>} */
+export function globals(run, now) {
   /** @type {[string, import('./jinja-values.js').Callable][]} */
   const functions = [
     ['range', (args) => {
@@ -468,15 +474,18 @@ export function globals(now) {
       const length = Math.max(0, Math.ceil((stop - start) / step))
       // Python's sandbox has the same limit.
       if (!(length <= 100_000)) fail(`range() is asked for ${length} numbers, the limit is 100000`)
+      run.list(length)
       return Array.from({ length }, (_, i) => start + i * step)
     }],
     ['namespace', (args, named) => {
       const made = new Namespace()
+      run.chargeSize(args[0] ?? None)
       if (args[0] instanceof Dict) for (const [key, value] of args[0].pairs()) made.fields.set(needText(key, 'namespace').text, value)
       for (const [key, value] of named) made.fields.set(key, value)
       return made
     }],
     ['dict', (args, named) => {
+      run.chargeSize(args[0] ?? None)
       const made = args[0] instanceof Dict ? copy(args[0]) : new Dict()
       for (const [key, value] of named) made.set(new Text(key), value)
       return made

@@ -4,7 +4,7 @@
  */
 import { Break, Continue, Scope } from './jinja.js'
 import { lex } from './jinja-lexer.js'
-import { Builder, Dict, Float, LIMITS, Missing, Namespace, None, Text, Tuple, compare, describe, equal, fail, truthy } from './jinja-values.js'
+import { Builder, Dict, Float, Missing, Namespace, None, Text, Tuple, compare, describe, equal, fail, truthy } from './jinja-values.js'
 
 /**
  * @typedef {import('./jinja-values.js').Value} Value
@@ -32,7 +32,7 @@ const part = (evaluate) => (scope, run) => {
 
 /** @param {Execute} body @param {Scope} scope @param {Runner} run */
 function capture(body, scope, run) {
-  const out = new Builder(LIMITS.text)
+  const out = new Builder(run.charge)
   body(scope, out, run)
   return out.done()
 }
@@ -567,12 +567,14 @@ export function parse(source) {
       const named = new Map()
       for (const { spread, name, value } of items) {
         const v = value(scope, run)
+        if (spread) run.chargeSize(v)
         if (name !== undefined) named.set(name, v)
         else if (spread === 1) for (const item of run.iterate(v)) args.push(item)
         else if (spread === 0) args.push(v)
         else if (!(v instanceof Dict)) fail(`${describe(v)} follows ** in a call`)
         else for (const [key, item] of v.pairs()) named.set(run.text(key).text, item)
       }
+      if (args.length > 1000 || named.size > 1000) fail('it calls something with more than 1000 arguments')
       return [args, named]
     }
   }

@@ -52,11 +52,20 @@ export class Text {
     let at = 0
     return Array.from(this.text, (c) => this.cut(at, (at += c.length)))
   }
+  /** Where the code point of an index begins, in UTF-16 units. @param {number} index  not negative */
+  offset(index) {
+    if (!this.wide) return Math.min(index, this.text.length)
+    let at = 0
+    for (let i = 0; i < index && at < this.text.length; i++) at += /** @type {number} */ (this.text.codePointAt(at)) > 0xffff ? 2 : 1
+    return at
+  }
   get wide() {
     return /[\ud800-\udbff][\udc00-\udfff]/.test(this.text)
   }
   get length() {
-    return this.wide ? Array.from(this.text).length : this.text.length
+    let pairs = 0
+    if (this.wide) for (let i = 0; i < this.text.length; i++) if (this.text.charCodeAt(i) >> 10 === 0x36 && this.text.charCodeAt(i + 1) >> 10 === 0x37) pairs++
+    return this.text.length - pairs
   }
 }
 
@@ -162,7 +171,11 @@ const DEEPEST = 100
 export function equal(a, b, charge, depth = 0) {
   charge(1)
   if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
-  if (a instanceof Text) return b instanceof Text && a.text === b.text
+  if (a instanceof Text) {
+    if (!(b instanceof Text) || a.text.length !== b.text.length) return false
+    charge(a.text.length >> 4)
+    return a.text === b.text
+  }
   const n = asNumber(a)
   if (n !== undefined) return n === asNumber(b)
   if (Array.isArray(a)) {
@@ -181,7 +194,10 @@ export function compare(a, b, charge, depth = 0) {
   if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
   const m = asNumber(a), n = asNumber(b)
   if (m !== undefined && n !== undefined) return m - n
-  if (a instanceof Text && b instanceof Text) return compareText(a.text, b.text)
+  if (a instanceof Text && b instanceof Text) {
+    charge(Math.min(a.text.length, b.text.length) >> 2)
+    return compareText(a.text, b.text)
+  }
   if (Array.isArray(a) && Array.isArray(b)) {
     for (let i = 0; i < a.length && i < b.length; i++) {
       const c = compare(a[i], b[i], charge, depth + 1)
@@ -225,16 +241,17 @@ export class Builder {
   text = ''
   mask = ''
 
-  /** @param {number} limit  characters */
-  constructor(limit) {
-    this.limit = limit
+  /** @param {Charge} charge */
+  constructor(charge) {
+    this.charge = charge
   }
   /** @param {string | Text} piece */
   add(piece) {
     const of = typeof piece === 'string' ? new Text(piece) : piece
+    this.charge(1 + (of.text.length >> 4))
     this.text += of.text
     this.mask += of.mask
-    if (this.text.length > this.limit) fail(`it makes a text of more than ${this.limit} characters`)
+    if (this.text.length > LIMITS.text) fail(`it makes a text of more than ${LIMITS.text} characters`)
     return this
   }
   done() {
@@ -254,16 +271,16 @@ function quoted(t) {
   return new Text(quote).plus(inner).plus(new Text(quote))
 }
 
-/** str(v), into the builder. @param {Value} v @param {Builder} out @param {Charge} charge */
-export function write(v, out, charge) {
+/** str(v), into the builder. @param {Value} v @param {Builder} out */
+export function write(v, out) {
   if (v instanceof Text) out.add(v)
   else if (v instanceof Missing) return
-  else repr(v, out, charge, 0)
+  else repr(v, out, 0)
 }
 
-/** repr(v), into the builder. @param {Value} v @param {Builder} out @param {Charge} charge @param {number} depth */
-function repr(v, out, charge, depth) {
-  charge(4)
+/** repr(v), into the builder. @param {Value} v @param {Builder} out @param {number} depth */
+function repr(v, out, depth) {
+  out.charge(2)
   if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
   if (v instanceof Text) out.add(quoted(v))
   else if (v === None) out.add('None')
@@ -275,16 +292,16 @@ function repr(v, out, charge, depth) {
     out.add(tuple ? '(' : '[')
     v.forEach((item, i) => {
       if (i > 0) out.add(', ')
-      repr(item, out, charge, depth + 1)
+      repr(item, out, depth + 1)
     })
     out.add(tuple ? (v.length === 1 ? ',)' : ')') : ']')
   } else if (v instanceof Dict) {
     out.add('{')
     v.pairs().forEach(([key, value], i) => {
       if (i > 0) out.add(', ')
-      repr(key, out, charge, depth + 1)
+      repr(key, out, depth + 1)
       out.add(': ')
-      repr(value, out, charge, depth + 1)
+      repr(value, out, depth + 1)
     })
     out.add('}')
   } else out.add(v instanceof Missing ? 'Undefined' : `<${typeName(v)}>`)
@@ -292,11 +309,11 @@ function repr(v, out, charge, depth) {
 
 /**
  * json.dumps, as transformers calls it.
- * @param {Value} v @param {Builder} out @param {Charge} charge
+ * @param {Value} v @param {Builder} out
  * @param {{ascii: boolean, indent: string | undefined, item: string | Text, key: string | Text, sort: boolean}} style
  */
-export function writeJson(v, out, charge, style, depth = 0) {
-  charge(4)
+export function writeJson(v, out, style, depth = 0) {
+  out.charge(2)
   if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
   /** @param {Text} t */
   const string = (t) => out.add('"').add(t.map(style.ascii ? /[\x00-\x1f"\\]|[^\x00-\x7e]/g : /[\x00-\x1f"\\]/g, (c) => JSON_ESCAPES.get(c) ?? hex4(c))).add('"')
@@ -317,19 +334,19 @@ export function writeJson(v, out, charge, style, depth = 0) {
   else if (typeof v === 'boolean') out.add(String(v))
   else if (typeof v === 'number') out.add(intText(v))
   else if (v instanceof Float) out.add(floatText(v.value).replace('inf', 'Infinity').replace('nan', 'NaN'))
-  else if (Array.isArray(v)) list('[', ']', v, (item) => writeJson(item, out, charge, style, depth + 1))
+  else if (Array.isArray(v)) list('[', ']', v, (item) => writeJson(item, out, style, depth + 1))
   else if (v instanceof Dict) {
     const pairs = v.pairs()
-    if (style.sort) pairs.sort(([a], [b]) => compare(a, b, charge))
+    if (style.sort) pairs.sort(([a], [b]) => compare(a, b, out.charge))
     list('{', '}', pairs, ([key, value]) => {
       if (key instanceof Text) string(key)
       else {
         out.add('"')
-        writeJson(key, out, charge, style)
+        writeJson(key, out, style)
         out.add('"')
       }
       out.add(style.key)
-      writeJson(value, out, charge, style, depth + 1)
+      writeJson(value, out, style, depth + 1)
     })
   } else fail(`${describe(v)} cannot be written as JSON`)
 }

@@ -52,7 +52,13 @@ export class Runner {
 
   /** Of a string or list that is about to be gone through. @param {Value} v */
   chargeSize(v) {
-    this.charge(v instanceof Text ? 1 + (v.text.length >> 4) : Array.isArray(v) ? 1 + (v.length >> 2) : 1)
+    this.charge(1 + (v instanceof Text ? v.text.length >> 4 : Array.isArray(v) ? v.length >> 2 : v instanceof Dict ? v.entries.size : 0))
+  }
+
+  /** The spelling of a part to search a text for, which takes up to the product of their lengths. @param {Text} text @param {Text} part */
+  sought(text, part) {
+    this.charge(1 + Math.ceil((text.text.length * part.text.length) / 1024))
+    return part.text
   }
 
   enter() {
@@ -63,8 +69,8 @@ export class Runner {
   /** str(v) @param {Value} v */
   text(v) {
     if (v instanceof Text) return v
-    const out = new Builder(LIMITS.text)
-    write(v, out, this.charge)
+    const out = new Builder(this.charge)
+    write(v, out)
     return out.done()
   }
 
@@ -79,14 +85,17 @@ export class Runner {
   /** @param {number} length  of a list that is about to be made */
   list(length) {
     if (length > LIMITS.items) fail(`it makes a list of more than ${LIMITS.items} items`)
-    this.charge(1 + (length >> 2))
+    this.charge(1 + length)
   }
 
   /** What a loop goes through. @param {Value} v @returns {Value[]} */
   iterate(v) {
     if (Array.isArray(v)) return v
     if (v instanceof Missing) return []
-    if (v instanceof Dict) return v.keys()
+    if (v instanceof Dict) {
+      this.list(v.entries.size)
+      return v.keys()
+    }
     if (!(v instanceof Text)) return fail(`${describe(v)} cannot be gone through`)
     this.list(v.text.length)
     return v.chars()
@@ -131,7 +140,7 @@ export class Runner {
 
   /** @param {Value} container @param {Value} v */
   contains(container, v) {
-    if (container instanceof Text) return v instanceof Text ? container.text.includes(v.text) : fail(`${describe(v)} cannot be part of a str`)
+    if (container instanceof Text) return v instanceof Text ? container.text.includes(this.sought(container, v)) : fail(`${describe(v)} cannot be part of a str`)
     if (container instanceof Dict) return container.entries.has(Dict.hash(v))
     return this.iterate(container).some((item) => equal(item, v, this.charge))
   }
@@ -139,24 +148,23 @@ export class Runner {
   /** object.key, where the methods of a type come first, or object[key]. @param {Value} object @param {Value} key @param {boolean} dot @returns {Value} */
   attribute(object, key, dot) {
     if (object instanceof Missing) return fail(`${describe(object)} has no attributes`)
+    this.chargeSize(object instanceof Text ? object : key)
     const name = key instanceof Text ? key.text : undefined
     const own = () => {
       if (name === undefined) return undefined
       if (object instanceof Namespace) return object.fields.get(name)
       const method = methods[typeName(object)]?.[name]
       return method && ((/** @type {Value[]} */ args, /** @type {Named} */ named) => {
-        this.chargeSize(object)
+        for (const v of [object, ...args]) this.chargeSize(v)
         return method(this, object, args, named)
       })
     }
     const item = () => {
       if (object instanceof Dict) return object.get(key)
       if (typeof key !== 'number') return undefined
-      if (object instanceof Text && !object.wide) {
-        const at = key < 0 ? key + object.text.length : key
-        return at >= 0 && at < object.text.length ? object.cut(at, at + 1) : undefined
-      }
-      return object instanceof Text || Array.isArray(object) ? this.iterate(object).at(key) : undefined
+      if (!(object instanceof Text)) return Array.isArray(object) ? object.at(key) : undefined
+      const { length } = object, at = key < 0 ? key + length : key
+      return at >= 0 && at < length ? object.cut(object.offset(at), object.offset(at + 1)) : undefined
     }
     return (dot ? own() ?? item() : item() ?? own()) ?? new Missing(name === undefined ? 'an item' : `'${name}'`)
   }
@@ -164,9 +172,11 @@ export class Runner {
   /** @param {Value} object @param {number | undefined} start @param {number | undefined} stop @param {number} [step] @returns {Value} */
   slice(object, start, stop, step = 1) {
     if (step === 0) fail('a slice has a step of zero')
-    if (object instanceof Text && step === 1 && !object.wide) {
+    if (object instanceof Text && step === 1) {
       this.chargeSize(object)
-      return object.cut(start ?? 0, stop)
+      const { length } = object
+      const [from, to] = [start ?? 0, stop ?? length].map((at) => object.offset(Math.max(0, at < 0 ? at + length : at)))
+      return object.cut(from, Math.max(from, to))
     }
     if (!(object instanceof Text || Array.isArray(object))) return fail(`${describe(object)} cannot be sliced`)
     const items = this.iterate(object), n = items.length, down = step < 0
@@ -180,13 +190,13 @@ export class Runner {
 
   /** @param {string} name @param {Value} v @param {Value[]} args @param {Named} named @returns {Value} */
   filter(name, v, args, named) {
-    this.chargeSize(v)
+    for (const part of [v, ...args]) this.chargeSize(part)
     return (filters[name] ?? fail(`there is no filter '${name}'`))(this, v, args, named)
   }
 
   /** @param {string} name @param {Value} v @param {Value[]} args @returns {boolean} */
   test(name, v, args) {
-    this.chargeSize(v)
+    for (const part of [v, ...args]) this.chargeSize(part)
     return (tests[name] ?? fail(`there is no test '${name}'`))(this, v, ...args)
   }
 }

@@ -7,7 +7,7 @@ import { cutSegments } from './guard.js'
 import { Runner, Scope } from './jinja.js'
 import { globals } from './jinja-library.js'
 import { parse } from './jinja-parser.js'
-import { Builder, LIMITS, Text, fail, fromData } from './jinja-values.js'
+import { Builder, Text, fail, fromData } from './jinja-values.js'
 import { NAMED_TEMPLATES } from './named-templates.js'
 
 /**
@@ -46,17 +46,18 @@ export class ChatTemplate {
    */
   run(context) {
     try {
-      const names = globals(this.now)
+      const run = new Runner()
+      const names = globals(run, this.now)
       names.set('raise_exception', ([message]) => {
         throw new NibbleError('E_TEMPLATE', `the chat template refuses these messages: ${message instanceof Text ? message.text : 'it gives no reason'}`)
       })
       for (const [name, value] of Object.entries({ tools: null, documents: null, add_generation_prompt: false, ...context })) {
         if (value !== undefined) names.set(name, fromData(value, name !== 'bos_token' && name !== 'eos_token'))
       }
-      const scope = new Scope(new Runner())
+      const scope = new Scope(run)
       scope.names = names
-      const out = new Builder(LIMITS.text)
-      this.program(new Scope(scope), out, scope.run)
+      const out = new Builder(run.charge)
+      this.program(new Scope(scope), out, run)
       return out.done()
     } catch (error) {
       return rethrow('the chat template fails', error)

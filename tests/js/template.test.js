@@ -101,6 +101,10 @@ const attacks = {
   'indent that multiplies': ['{{ ("\\n" * 90000) | indent("x" * 10000, true, true) }}', /characters|steps/],
   'work on a long text, again and again': ['{% set a = "x" * 1000000 %}{% for i in range(100000) %}{% set b = a | upper %}{% endfor %}', /steps/],
   'work on a long list, again and again': ['{% set a = range(100000) %}{% for i in range(100000) %}{% set b = a[::-1] %}{% endfor %}', /steps/],
+  'ranges in a loop': ['{% for i in range(100000) %}{% set x = range(100000) %}{% endfor %}', /steps/],
+  'a search that takes the product of two lengths': ['{% set a = "a" * 1000000 %}{% set b = "b" ~ "a" * 400000 %}{{ b in a }}', /steps/],
+  'JSON of a long text, again and again': ['{% set a = "x" * 1000000 %}{% for i in range(100000) %}{% set b = [a] | tojson %}{% endfor %}', /steps/],
+  'a call with many arguments': ['{% macro m() %}{% endmacro %}{{ m(*range(100000)) }}', /more than 1000 arguments/],
   'a number without end': ['{{ 10 ** 400 }}', /too large/],
   'a break outside of a loop': ['{% break %}', /outside of a loop/],
 }
@@ -110,6 +114,13 @@ test('values of the caller may not nest without limit', () => {
   let content = 'x'
   for (let i = 0; i < 10_000; i++) content = [content]
   failsWith('{{ messages }}', /nest deeper/, { messages: content })
+})
+
+test('a conversation of two million characters, as long as any context, is far from the limits', () => {
+  const messages = Array.from({ length: 400 }, (_, i) => ({ role: i % 2 ? 'assistant' : 'user', content: '<think>x</think>word \u{1f99c} '.repeat(190) }))
+  messages.push({ role: 'user', content: 'y'.repeat(600_000) })
+  const source = "{% for m in messages %}{% set c = m.content %}{% if '</think>' in c %}{% set c = c.split('</think>')[-1].strip() %}{% endif %}{{ m.role ~ m.content | trim ~ c | tojson }}{% if c[0] == 'y' and c.startswith('y') %}!{% endif %}{% endfor %}"
+  assert.ok(compileTemplate(source).render({ messages }).length > 2_000_000)
 })
 
 test('a template that refuses says why', () => failsWith("{{ raise_exception('roles must alternate') }}", /refuses these messages: roles must alternate/))
