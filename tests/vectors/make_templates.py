@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Makes templates.json: what Python's Jinja2, set up as transformers does it, makes of chat templates.
 
-    python3 tests/vectors/make_templates.py [SHARED]
+    python3 tests/vectors/make_templates.py [-v] [SHARED]
 
 SHARED (default: NIBBLE_SHARED, or ../shared beside the checkout) holds templates/*.jinja under data. Those are of third parties: of what they
 give, the length and hash alone are kept. The small templates of template_cases.json are ours, and their output is kept in full.
+-v tells why a template refuses.
 """
 import datetime
 import hashlib
@@ -63,7 +64,8 @@ def render(source, context):
 
 
 def main():
-    shared = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("NIBBLE_SHARED", os.path.join(HERE, "..", "..", "..", "shared"))
+    arguments = [a for a in sys.argv[1:] if a != "-v"]
+    shared = arguments[0] if arguments else os.environ.get("NIBBLE_SHARED", os.path.join(HERE, "..", "..", "..", "shared"))
     folder = os.path.join(shared, "data", "templates")
     with open(os.path.join(HERE, "template_cases.json"), encoding="utf-8") as f:
         cases = json.load(f)
