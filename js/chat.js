@@ -4,7 +4,6 @@
 import { collect, newId, run } from './completions.js'
 import { NibbleError } from './errors.js'
 import { checkNames, integer } from './options.js'
-import { compileTemplate } from './template.js'
 
 /**
  * @typedef {object} Message
@@ -54,8 +53,8 @@ export function encodeSegments(tokenizer, segments) {
   /** @type {number[]} */
   const ids = []
   for (const { text, special } of segments) {
-    // Text goes on from text; behind a control token it begins anew, as when the whole is tokenized at once.
-    const continuation = ids.length > 0 && tokenizer.kind(ids[ids.length - 1]) !== 'control'
+    // Text goes on from text; behind a special token it begins anew, as when the whole is tokenized at once.
+    const continuation = ids.length > 0 && !['control', 'user_defined'].includes(tokenizer.kind(ids[ids.length - 1]))
     const part = tokenizer.encode(text, { addSpecial: false, parseSpecial: special, continuation })
     for (const id of part) ids.push(id)
   }
@@ -67,7 +66,7 @@ export class ChatCompletions {
   /** @param {import('./model.js').Model} model */
   constructor(model) {
     this.model = model
-    /** @type {ReturnType<typeof compileTemplate> | undefined} */
+    /** @type {Promise<import('./template.js').ChatTemplate> | undefined} */
     this.template = undefined
   }
 
@@ -82,7 +81,8 @@ export class ChatCompletions {
     if (!source) {
       throw new NibbleError('E_TEMPLATE', "this model has no chat template; use completions, or load it with chatTemplate: 'chatml' or another one that fits")
     }
-    this.template ??= compileTemplate(source)
+    // Loaded with the first conversation: pages that only complete text do without the interpreter.
+    this.template ??= import('./template.js').then(({ compileTemplate }) => compileTemplate(source))
     const template = await this.template
     const token = (/** @type {number} */ id) => (id >= 0 ? tokenizer.piece(id) : '')
     const segments = template.segments({
