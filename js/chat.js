@@ -4,6 +4,7 @@
 import { collect, newId, run } from './completions.js'
 import { NibbleError } from './errors.js'
 import { checkNames, integer } from './options.js'
+import { loadTemplates } from './platform.js'
 
 /**
  * @typedef {object} Message
@@ -81,8 +82,7 @@ export class ChatCompletions {
     if (!source) {
       throw new NibbleError('E_TEMPLATE', "this model has no chat template; use completions, or load it with chatTemplate: 'chatml' or another one that fits")
     }
-    // Loaded with the first conversation: pages that only complete text do without the interpreter.
-    this.template ??= import('./template.js').then(({ compileTemplate }) => compileTemplate(source))
+    this.template ??= loadTemplates().then(({ compileTemplate }) => compileTemplate(source))
     const template = await this.template
     const token = (/** @type {number} */ id) => (id >= 0 ? tokenizer.piece(id) : '')
     const segments = template.segments({

@@ -6,6 +6,7 @@ import { Engine } from './runtime.js'
 import { abortError, openPart } from './source.js'
 import { readInfo } from './info.js'
 import { Model } from './model.js'
+import { loadTemplates } from './platform.js'
 import { Tokenizer } from './tokenizer.js'
 
 /**
@@ -140,6 +141,15 @@ function reserveSession(engine, model, { contextLength = 0, batchSize = 0 }) {
   engine.free(ptr)
 }
 
+/** What conversations need is here before a model is: from then on nothing is fetched. */
+async function templates() {
+  try {
+    await loadTemplates()
+  } catch (error) {
+    throw new NibbleError('E_NETWORK', 'the code for chat templates (template.js) cannot be read; deploy it with the other files, or try again', { cause: error })
+  }
+}
+
 /** @param {LoadOptions} options */
 function checkOptions({ contextLength = 0, batchSize = 0 }) {
   for (const [name, value] of Object.entries({ contextLength, batchSize })) {
@@ -158,7 +168,16 @@ export async function load(source, options = {}) {
   checkOptions(options)
   const start = performance.now()
   return withLoader(options, 0, async (engine, loader) => {
-    const { sha256, bytes } = await feed(engine, loader, source, { ...options, onHeader: (model) => reserveSession(engine, model, options) })
+    /** @type {Promise<void> | undefined} */
+    let interpreter
+    const onHeader = (/** @type {number} */ model) => {
+      reserveSession(engine, model, options)
+      if (!(options.chatTemplate ?? readInfo(engine, model).chat_template)) return
+      interpreter = templates()
+      interpreter.catch(() => {}) // told below
+    }
+    const { sha256, bytes } = await feed(engine, loader, source, { ...options, onHeader })
+    await interpreter
     const model = engine.make('nb_loader_take', loader)
     const info = readInfo(engine, model, { tensors: true })
     return new Model(engine, model, { ...info, sha256, file_bytes: bytes }, options, (performance.now() - start) / 1000)

@@ -4,11 +4,12 @@
  *   client.js   `nibble-llm/web`: the engine in a worker
  *   worker.js   that worker
  *   index.js    `nibble-llm` for browsers: the engine on the thread that imports it
+ *   template.js chat templates; these two read it with a model that has one
  *
  * and, for the page: index.html, main.js, style.css, icon.svg and the .wasm files, so that the folder is a site as it stands. The package
  * leaves these out; there the .wasm files are one folder up, where Node looks for them, too.
  */
-import { copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root, say } from '../wasm/shell.mjs'
 
@@ -20,6 +21,14 @@ const browserPlatform = {
   },
 }
 
+/** Comments for the bundlers of users at the import of web/platform.js; here, because minifying removes them. @param {string} file */
+function keepComments(file) {
+  const text = readFileSync(file, 'utf8')
+  const marked = text.replace('import(new URL("./template.js"', 'import(/* @vite-ignore *//* webpackIgnore: true */new URL("./template.js"')
+  if (marked === text) throw new Error(`${file} does not import template.js`)
+  writeFileSync(file, marked)
+}
+
 export async function bundle() {
   const esbuild = await import('esbuild')
   const out = join(root, 'dist/web')
@@ -27,7 +36,7 @@ export async function bundle() {
   mkdirSync(out, { recursive: true })
   const { metafile } = await esbuild.build({
     absWorkingDir: root,
-    entryPoints: ['web/client.js', 'web/worker.js', 'js/index.js', 'demo/main.js'].map((path) => ({ in: path, out: path.replace(/^.*\/(\w+)\.js$/, '$1') })),
+    entryPoints: ['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'demo/main.js'].map((path) => ({ in: path, out: path.replace(/^.*\/(\w+)\.js$/, '$1') })),
     outdir: 'dist/web',
     bundle: true,
     minify: true,
@@ -39,11 +48,11 @@ export async function bundle() {
     logLevel: 'warning',
     metafile: true,
   })
+  for (const name of ['worker.js', 'index.js']) keepComments(join(out, name))
   for (const name of ['index.html', 'style.css', 'icon.svg']) copyFileSync(join(root, 'demo', name), join(out, name))
   for (const name of readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.wasm'))) copyFileSync(join(root, 'dist', name), join(out, name))
-  for (const [path, { bytes, inputs, imports }] of Object.entries(metafile.outputs)) {
+  for (const [path, { bytes, imports }] of Object.entries(metafile.outputs)) {
     if (imports.length > 0) throw new Error(`${path} imports ${imports.map((i) => i.path).join(', ')}`)
-    const jinja = Object.entries(inputs).find(([input]) => input.includes('@huggingface/jinja'))?.[1].bytesInOutput ?? 0
-    say(`${path}: ${(bytes / 1000).toFixed(1)} kB${jinja ? ` (${(jinja / 1000).toFixed(1)} kB of it are Jinja)` : ''}`)
+    say(`${path}: ${(bytes / 1000).toFixed(1)} kB`)
   }
 }

@@ -11,7 +11,7 @@ const bytes = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_vocab: 384 
 const OPTIONS = { prompt: [5, 77, 300, 12], max_tokens: 16, seed: 7, ignore_eos: true }
 
 /** The files of the package at their places in it. @type {Record<string, import('../../demo/server.mjs').Handler>} */
-const packageRoutes = Object.fromEntries(['dist/web/client.js', 'dist/web/worker.js', 'dist/web/index.js', 'dist/nibble-simd128.wasm', 'dist/nibble-relaxed.wasm'].map((path) => [`/package/${path}`, (_, response) => {
+const packageRoutes = Object.fromEntries(['dist/web/client.js', 'dist/web/worker.js', 'dist/web/index.js', 'dist/web/template.js', 'dist/nibble-simd128.wasm', 'dist/nibble-relaxed.wasm'].map((path) => [`/package/${path}`, (_, response) => {
   if (path.endsWith('worker.js')) response.setHeader('content-security-policy', headersFor('/worker.js')['content-security-policy'])
   response.setHeader('content-type', path.endsWith('.js') ? 'text/javascript' : 'application/wasm')
   response.end(readFileSync(new URL(`../../${path}`, import.meta.url)))
@@ -19,9 +19,11 @@ const packageRoutes = Object.fromEntries(['dist/web/client.js', 'dist/web/worker
 
 /** @type {Awaited<ReturnType<typeof openPage>>} */ let opened
 /** @type {number[]} */ let expected
+/** @type {number[]} */ let expectedChat
 before(async () => {
   const model = await load(bytes)
   expected = (await model.completions.create(OPTIONS)).choices[0].tokens
+  expectedChat = await model.chat.completions.encode([{ role: 'user', content: 'Hello' }])
   await model.dispose()
   opened = await openPage({ path: 'empty', routes: {
     '/m.gguf': (_, response) => response.end(bytes),
@@ -66,10 +68,11 @@ describe('the engine without a worker of its own', () => {
         const { load } = await import(`/package/dist/web/${entry}`)
         const model = await load('/m.gguf')
         const r = await model.completions.create(options)
+        const chat = await model.chat.completions.encode([{ role: 'user', content: 'Hello' }])
         await model.dispose()
-        return r.choices[0].tokens
+        return [r.choices[0].tokens, chat]
       }, { options: OPTIONS, entry })
-      assert.deepEqual(tokens, expected)
+      assert.deepEqual(tokens, [expected, expectedChat])
     })
   }
   test('nothing complained', () => assert.deepEqual(opened.complaints, []))
