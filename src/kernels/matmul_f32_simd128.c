@@ -55,7 +55,7 @@ static float finish(const lanes16 *lanes, const float *w, const float *x, size_t
   return nb_fold_lanes(s);
 }
 
-static const lanes16 zeros(void) {
+NB_INLINE lanes16 zeros(void) {
   const v128_t z = wasm_f32x4_const(0, 0, 0, 0);
   return (lanes16){{z, z, z, z}};
 }

@@ -112,12 +112,13 @@ typedef struct tight {
 
 #if defined(NB_TIGHT_MARKS)
 enum { N_MARKS = 32, MARK = 0xa5 };
-static inline tight tight_new(size_t n) {
-  uint8_t *base = malloc(n + 8 + N_MARKS);
+static inline tight tight_new_at(size_t n, size_t misaligned) {
+  uint8_t *base = aligned_alloc(16, (n + misaligned + N_MARKS + 15) / 16 * 16);
   if (!base) abort();
-  memset(base + 8 + n, MARK, N_MARKS);
-  return (tight){base + 8, base, n};
+  memset(base + misaligned + n, MARK, N_MARKS);
+  return (tight){base + misaligned, base, n};
 }
+static inline tight tight_new(size_t n) { return tight_new_at(n, 8); }  // the alignment weights have, and no more
 static inline void tight_free(tight *t) {
   const uint8_t *marks = (const uint8_t *)t->p + t->size;
   for (int i = 0; i < N_MARKS; i++) {
@@ -152,10 +153,7 @@ static inline void tight_free(tight *t) {
 // As tight_new, aligned to 16: for buffers that the library makes.
 static inline tight tight_new16(size_t n) {
 #if defined(NB_TIGHT_MARKS)
-  uint8_t *base = malloc(n + N_MARKS);
-  if (!base) abort();
-  memset(base + n, MARK, N_MARKS);
-  return (tight){base, base, n};
+  return tight_new_at(n, 0);
 #elif defined(NB_TIGHT_HEAP)
   uint8_t *base = malloc(n ? n : 1);
   if (!base) abort();
