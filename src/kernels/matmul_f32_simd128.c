@@ -32,8 +32,8 @@ NB_INLINE floats16 load_f16(const uint8_t *p) {
 
 NB_INLINE floats16 load_bf16(const uint8_t *p) {
   const v128_t a = wasm_v128_load(p), b = wasm_v128_load(p + 16), z = wasm_i32x4_const(0, 0, 0, 0);
-  return (floats16){{wasm_i16x8_shuffle(z, a, 0, 8, 0, 9, 0, 10, 0, 11), wasm_i16x8_shuffle(z, a, 0, 12, 0, 13, 0, 14, 0, 15),
-                     wasm_i16x8_shuffle(z, b, 0, 8, 0, 9, 0, 10, 0, 11), wasm_i16x8_shuffle(z, b, 0, 12, 0, 13, 0, 14, 0, 15)}};
+  return (floats16){{wasm_i16x8_shuffle(z, a, 0, 8, 1, 9, 2, 10, 3, 11), wasm_i16x8_shuffle(z, a, 4, 12, 5, 13, 6, 14, 7, 15),
+                     wasm_i16x8_shuffle(z, b, 0, 8, 1, 9, 2, 10, 3, 11), wasm_i16x8_shuffle(z, b, 4, 12, 5, 13, 6, 14, 7, 15)}};
 }
 
 // Adds n products to 16 partial sums; n a multiple of 16.
