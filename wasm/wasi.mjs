@@ -4,7 +4,9 @@ import { WASI } from 'node:wasi'
 
 process.removeAllListeners('warning') // Node calls its WASI experimental on every start
 const [file, ...args] = process.argv.slice(2)
-const wasi = new WASI({ version: 'preview1', args: [file, ...args], env: process.env, preopens: { '/': '/' } })
+// Without returnOnExit the command's exit ends the process at once. Otherwise Node throws through the running module, and Node 20 then
+// crashes now and then.
+const wasi = new WASI({ version: 'preview1', args: [file, ...args], env: process.env, preopens: { '/': '/' }, returnOnExit: false })
 const imports = { ...wasi.getImportObject(), env: { emscripten_notify_memory_growth() {} } }
 const { instance } = await WebAssembly.instantiate(await readFile(file), imports)
 process.exitCode = wasi.start(instance)

@@ -9,7 +9,7 @@
 #ifdef NB_SIMD128
 
 #define CHUNK 256  // columns decoded at a time: a multiple of every block size and of NB_LANES
-#define TOKENS 4   // vectors that share one decoding
+#define VECTORS 4  // vectors that share one decoding
 
 typedef struct lanes16 {
   v128_t s[4];
@@ -32,8 +32,8 @@ NB_INLINE floats16 load_f16(const uint8_t *p) {
 
 NB_INLINE floats16 load_bf16(const uint8_t *p) {
   const v128_t a = wasm_v128_load(p), b = wasm_v128_load(p + 16), z = wasm_i32x4_const(0, 0, 0, 0);
-  return (floats16){{wasm_i16x8_shuffle(z, a, 0, 8, 0, 9, 0, 10, 0, 11), wasm_i16x8_shuffle(z, a, 0, 12, 0, 13, 0, 14, 0, 15),
-                     wasm_i16x8_shuffle(z, b, 0, 8, 0, 9, 0, 10, 0, 11), wasm_i16x8_shuffle(z, b, 0, 12, 0, 13, 0, 14, 0, 15)}};
+  return (floats16){{wasm_i16x8_shuffle(z, a, 0, 8, 1, 9, 2, 10, 3, 11), wasm_i16x8_shuffle(z, a, 4, 12, 5, 13, 6, 14, 7, 15),
+                     wasm_i16x8_shuffle(z, b, 0, 8, 1, 9, 2, 10, 3, 11), wasm_i16x8_shuffle(z, b, 4, 12, 5, 13, 6, 14, 7, 15)}};
 }
 
 // Adds n products to 16 partial sums; n a multiple of 16.
@@ -55,7 +55,7 @@ static float finish(const lanes16 *lanes, const float *w, const float *x, size_t
   return nb_fold_lanes(s);
 }
 
-static const lanes16 zeros(void) {
+NB_INLINE lanes16 zeros(void) {
   const v128_t z = wasm_f32x4_const(0, 0, 0, 0);
   return (lanes16){{z, z, z, z}};
 }
@@ -94,9 +94,9 @@ static void decode(const nb_matrix *w, size_t row, size_t c0, size_t n, float *o
 static void vectors(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
   float weights[CHUNK];
   for (size_t r = row0; r < row1; r++) {
-    for (size_t t0 = 0; t0 < a->n; t0 += TOKENS) {
-      const size_t nt = a->n - t0 < TOKENS ? a->n - t0 : TOKENS;
-      lanes16 s[TOKENS];
+    for (size_t t0 = 0; t0 < a->n; t0 += VECTORS) {
+      const size_t nt = a->n - t0 < VECTORS ? a->n - t0 : VECTORS;
+      lanes16 s[VECTORS];
       for (size_t t = 0; t < nt; t++) s[t] = zeros();
       for (size_t c0 = 0; c0 < w->cols; c0 += CHUNK) {
         const size_t n = w->cols - c0 < CHUNK ? w->cols - c0 : CHUNK, whole = n / NB_LANES * NB_LANES;

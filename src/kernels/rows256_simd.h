@@ -1,8 +1,7 @@
 // Weights with blocks of 256 in file order (NB_LAYOUT_ROWS), times int8 activations: what the strict and the relaxed variant share.
 //
 // A tile is 4 rows by up to 4 vectors. The 4 blocks of a block column are decoded to bytes once (on the stack: 1 KiB) and multiplied
-// with each vector; the last widening to 32 bits multiplies by the part's scale. Fewer than 4 rows at the end: the last one is computed
-// again, not stored.
+// with each vector; the last widening to 32 bits multiplies by the part's scale.
 #ifndef NB_KERNELS_ROWS256_SIMD_H
 #define NB_KERNELS_ROWS256_SIMD_H
 
@@ -204,10 +203,11 @@ NB_INLINE void nb_tile256(nb_rows256 k, const uint8_t *const p[4], const nb_act 
 
 NB_INLINE void nb_matmul_rows256(nb_rows256 k, const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
   assert(a->kind == NB_ACT_Q8_256 && a->cols == w->cols && w->cols % 256 == 0 && w->layout == NB_LAYOUT_ROWS);
-  for (size_t r = row0; r < row1; r += 4) {
-    const size_t nr = row1 - r < 4 ? row1 - r : 4;
+  const size_t apart = nb_rows_apart(row0, row1);
+  for (size_t r = row0; r < row0 + apart; r++) {
+    const size_t nr = (row1 - r + apart - 1) / apart;
     const uint8_t *p[4];
-    for (size_t i = 0; i < 4; i++) p[i] = w->data + (r + (i < nr ? i : nr - 1)) * w->row_bytes;
+    for (size_t i = 0; i < 4; i++) p[i] = w->data + (r + (i < nr ? i : nr - 1) * apart) * w->row_bytes;
     for (size_t t0 = 0; t0 < a->n; t0 += 4) {
       const size_t nt = a->n - t0 < 4 ? a->n - t0 : 4;
       v128_t acc[4];
@@ -215,7 +215,7 @@ NB_INLINE void nb_matmul_rows256(nb_rows256 k, const nb_matrix *w, const nb_act 
       for (size_t t = 0; t < nt; t++) {
         float out[4];
         wasm_v128_store(out, acc[t]);
-        for (size_t i = 0; i < nr; i++) y[(t0 + t) * ystride + r + i] = out[i];
+        for (size_t i = 0; i < nr; i++) y[(t0 + t) * ystride + r + i * apart] = out[i];
       }
     }
   }

@@ -28,7 +28,7 @@ void nb_rms_norm_simd128(float *y, const float *x, const float *w, size_t n, flo
       s[j] = wasm_f32x4_add(s[j], wasm_f32x4_mul(v, v));
     }
   }
-  float rest[NB_LANES];
+  float rest[NB_LANES] = {0};
   for (size_t i = whole; i < n; i++) rest[i - whole] = x[i] * x[i];
   const float scale = 1.0f / sqrtf(fold_with_rest(s, rest, n - whole) / (float)n + eps);
   const v128_t scales = wasm_f32x4_splat(scale);

@@ -85,11 +85,11 @@ NB_INLINE v128_t nb_f32x4_of_high_halves(v128_t h) {
 
 // Halves 0..3 and 4..7 of a vector of 8.
 NB_INLINE v128_t nb_f32x4_of_halves_low(v128_t h) {
-  return nb_f32x4_of_high_halves(wasm_i16x8_shuffle(wasm_i16x8_const(0, 0, 0, 0, 0, 0, 0, 0), h, 0, 8, 0, 9, 0, 10, 0, 11));
+  return nb_f32x4_of_high_halves(wasm_i16x8_shuffle(wasm_i16x8_const(0, 0, 0, 0, 0, 0, 0, 0), h, 0, 8, 1, 9, 2, 10, 3, 11));
 }
 
 NB_INLINE v128_t nb_f32x4_of_halves_high(v128_t h) {
-  return nb_f32x4_of_high_halves(wasm_i16x8_shuffle(wasm_i16x8_const(0, 0, 0, 0, 0, 0, 0, 0), h, 0, 12, 0, 13, 0, 14, 0, 15));
+  return nb_f32x4_of_high_halves(wasm_i16x8_shuffle(wasm_i16x8_const(0, 0, 0, 0, 0, 0, 0, 0), h, 4, 12, 5, 13, 6, 14, 7, 15));
 }
 
 // One half scale from each of four places.
