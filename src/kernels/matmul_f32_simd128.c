@@ -9,7 +9,7 @@
 #ifdef NB_SIMD128
 
 #define CHUNK 256  // columns decoded at a time: a multiple of every block size and of NB_LANES
-#define TOKENS 4   // vectors that share one decoding
+#define VECTORS 4  // vectors that share one decoding
 
 typedef struct lanes16 {
   v128_t s[4];
@@ -94,9 +94,9 @@ static void decode(const nb_matrix *w, size_t row, size_t c0, size_t n, float *o
 static void vectors(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
   float weights[CHUNK];
   for (size_t r = row0; r < row1; r++) {
-    for (size_t t0 = 0; t0 < a->n; t0 += TOKENS) {
-      const size_t nt = a->n - t0 < TOKENS ? a->n - t0 : TOKENS;
-      lanes16 s[TOKENS];
+    for (size_t t0 = 0; t0 < a->n; t0 += VECTORS) {
+      const size_t nt = a->n - t0 < VECTORS ? a->n - t0 : VECTORS;
+      lanes16 s[VECTORS];
       for (size_t t = 0; t < nt; t++) s[t] = zeros();
       for (size_t c0 = 0; c0 < w->cols; c0 += CHUNK) {
         const size_t n = w->cols - c0 < CHUNK ? w->cols - c0 : CHUNK, whole = n / NB_LANES * NB_LANES;

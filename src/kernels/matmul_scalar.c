@@ -77,14 +77,14 @@ void nb_matmul_block256_q8_scalar(const nb_matrix *w, const nb_act *a, float *y,
 }
 
 #define CHUNK 256   // columns decoded at a time: a multiple of every block size and of NB_LANES
-#define TOKENS 4    // vectors that share one decoding
+#define VECTORS 4   // vectors that share one decoding
 
 void nb_matmul_any_f32_scalar(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
   assert(a->kind == NB_ACT_F32 && a->cols == w->cols);
-  float weights[CHUNK], lanes[TOKENS][NB_LANES];
+  float weights[CHUNK], lanes[VECTORS][NB_LANES];
   for (size_t r = row0; r < row1; r++) {
-    for (size_t t0 = 0; t0 < a->n; t0 += TOKENS) {
-      const size_t nt = a->n - t0 < TOKENS ? a->n - t0 : TOKENS;
+    for (size_t t0 = 0; t0 < a->n; t0 += VECTORS) {
+      const size_t nt = a->n - t0 < VECTORS ? a->n - t0 : VECTORS;
       memset(lanes, 0, sizeof lanes);
       for (size_t c0 = 0; c0 < w->cols; c0 += CHUNK) {
         const size_t n = w->cols - c0 < CHUNK ? w->cols - c0 : CHUNK;
