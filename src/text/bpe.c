@@ -88,15 +88,17 @@ static nb_status find_pre(nb_bpe *b, const nb_gguf *g, nb_error *err) {
   return nb_fail(err, NB_E_UNSUPPORTED, "the way this vocabulary splits text (tokenizer.ggml.pre = \"%.*s\") is not supported", name.len < 64 ? (int)name.len : 64, name.data);
 }
 
-nb_status nb_bpe_init(nb_bpe *b, const nb_vocab *v, const nb_gguf *g, nb_error *err) {
+nb_status nb_bpe_init(nb_bpe *b, nb_vocab *v, const nb_gguf *g, nb_error *err) {
   memset(b, 0, sizeof *b);
+  nb_status status = find_pre(b, g, err);
+  if (status == NB_OK) status = nb_vocab_load_roles(v, g, false, b->pre->add_bos, err);
+  if (status != NB_OK) return status;
   for (unsigned byte = 0; byte < 256; byte++) {
     char spelling[4];
     const nb_token id = nb_vocab_find(v, spelling, nb_utf8_put(nb_byte_char((uint8_t)byte), spelling));
     b->byte_id[byte] = id != NB_TOKEN_NONE && nb_vocab_is(v, id, NB_KINDS_TEXT) ? id : NB_TOKEN_NONE;
   }
-  nb_status status = find_pre(b, g, err);
-  if (status == NB_OK) status = read_merges(b, v, g, err);
+  status = read_merges(b, v, g, err);
   if (status != NB_OK) nb_bpe_free(b);
   return status;
 }
@@ -126,7 +128,7 @@ static nb_token find_whole(const nb_vocab *v, nb_str piece) {
 }
 
 static nb_status put(const nb_vocab *v, nb_token id, uint8_t byte, nb_token_sink *out, nb_error *err) {
-  if (id == NB_TOKEN_NONE) id = v->unk;
+  if (id == NB_TOKEN_NONE) id = nb_vocab_unknown(v);
   if (id == NB_TOKEN_NONE) return nb_fail(err, NB_E_UNSUPPORTED, "the vocabulary has no token for the byte 0x%02X of the text, nor one for unknown text", byte);
   nb_token_put(out, id);
   return NB_OK;

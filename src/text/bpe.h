@@ -19,8 +19,8 @@ typedef struct nb_bpe {
 } nb_bpe;
 
 // E_UNSUPPORTED names a pre-tokenizer that is not known; E_FORMAT for merges that are missing, not two tokens of the vocabulary, or
-// make none. On failure nothing has to be freed.
-nb_status nb_bpe_init(nb_bpe *b, const nb_vocab *v, const nb_gguf *g, nb_error *err);
+// make none. Loads the roles of the vocabulary: they say which tokens no merge may make. On failure nothing has to be freed.
+nb_status nb_bpe_init(nb_bpe *b, nb_vocab *v, const nb_gguf *g, nb_error *err);
 void nb_bpe_free(nb_bpe *b);
 
 // Encodes n bytes. n < UINT32_MAX. E_UNSUPPORTED when a byte has no token and there is no unknown token.
