@@ -5,10 +5,6 @@
 #include "check.h"
 #include "kernels_util.h"
 
-#ifndef NB_TEST_VECTORS
-#define NB_TEST_VECTORS "tests/vectors"
-#endif
-
 static nb_matrix one_row(nb_type type, const uint8_t *blocks, size_t n) {
   const nb_type_info *info = nb_type_get(type);
   return (nb_matrix){.data = blocks, .type = type, .rows = 1, .cols = n, .row_bytes = n / info->block_size * info->block_bytes};
@@ -62,7 +58,9 @@ static void read_or_die(void *p, size_t size, FILE *f) {
 }
 
 static void every_vector_decodes_to_the_same_bits(void) {
-  FILE *f = fopen(NB_TEST_VECTORS "/kernels.bin", "rb");
+  char path[1024];
+  snprintf(path, sizeof path, "%s/kernels.bin", check_vectors_dir());
+  FILE *f = fopen(path, "rb");
   CHECK(f);
   if (!f) return;
   uint32_t records, seen[NB_TYPE_LIMIT] = {0};

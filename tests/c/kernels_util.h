@@ -2,8 +2,10 @@
 #ifndef NB_TESTS_KERNELS_UTIL_H
 #define NB_TESTS_KERNELS_UTIL_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +32,16 @@ static inline float random_float(uint64_t *state) {
 
 static inline void random_floats(float *x, size_t n, uint64_t *state) {
   for (size_t i = 0; i < n; i++) x[i] = random_float(state);
+}
+
+// The same bits; one NaN is as good as another, since neither WebAssembly nor C says which one an operation gives.
+static inline bool same_float(float a, float b) { return nb_f32_bits(a) == nb_f32_bits(b) || (isnan(a) && isnan(b)); }
+
+// The first index where two arrays differ, n where nowhere.
+static inline size_t first_difference(const float *a, const float *b, size_t n) {
+  size_t i = 0;
+  while (i < n && same_float(a[i], b[i])) i++;
+  return i;
 }
 
 #define HASH_START 14695981039346656037ull
@@ -80,9 +92,11 @@ static inline void random_blocks(nb_type type, uint8_t *data, size_t n, uint64_t
 
 // ---- tight buffers --------------------------------------------------------------------------------------------------------------
 // n bytes, aligned to 8 and, where n allows it, ending where memory ends: the next byte cannot be read or written. With
-// AddressSanitizer, and in WebAssembly, the heap serves.
+// AddressSanitizer the heap serves. WebAssembly has neither: there, marks behind the buffer show writes beyond it.
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__wasm__)
+#if defined(__wasm__)
+#define NB_TIGHT_MARKS 1
+#elif defined(__SANITIZE_ADDRESS__)
 #define NB_TIGHT_HEAP 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -93,10 +107,27 @@ static inline void random_blocks(nb_type type, uint8_t *data, size_t n, uint64_t
 typedef struct tight {
   void *p;  // the buffer
   void *base;
-  size_t mapped;
+  size_t size;  // of the buffer where marks stand behind it, of what lies before the guarded page where there is one
 } tight;
 
-#ifdef NB_TIGHT_HEAP
+#if defined(NB_TIGHT_MARKS)
+enum { N_MARKS = 32, MARK = 0xa5 };
+static inline tight tight_new(size_t n) {
+  uint8_t *base = malloc(n + 8 + N_MARKS);
+  if (!base) abort();
+  memset(base + 8 + n, MARK, N_MARKS);
+  return (tight){base + 8, base, n};
+}
+static inline void tight_free(tight *t) {
+  const uint8_t *marks = (const uint8_t *)t->p + t->size;
+  for (int i = 0; i < N_MARKS; i++) {
+    if (marks[i] == MARK) continue;
+    fprintf(stderr, "written beyond a buffer of %zu bytes\n", t->size);
+    exit(1);
+  }
+  free(t->base);
+}
+#elif defined(NB_TIGHT_HEAP)
 static inline tight tight_new(size_t n) {
   uint8_t *base = malloc(n + 8);
   if (!base) abort();
@@ -105,18 +136,27 @@ static inline tight tight_new(size_t n) {
 static inline void tight_free(tight *t) { free(t->base); }
 #else
 #include <sys/mman.h>
+enum { PAGE = 16384 };  // a multiple of the page of every machine this runs on
 static inline tight tight_new(size_t n) {
-  const size_t page = 4096, body = (n + page - 1) / page * page + page;
-  uint8_t *base = mmap(NULL, body + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (base == MAP_FAILED || mprotect(base + body, page, PROT_NONE) != 0) abort();
-  return (tight){base + body - (n + 7) / 8 * 8, base, body + page};
+  const size_t body = (n + PAGE - 1) / PAGE * PAGE + PAGE;
+  uint8_t *base = aligned_alloc(PAGE, body + PAGE);
+  if (!base || mprotect(base + body, PAGE, PROT_NONE) != 0) abort();
+  return (tight){base + body - (n + 7) / 8 * 8, base, body};
 }
-static inline void tight_free(tight *t) { munmap(t->base, t->mapped); }
+static inline void tight_free(tight *t) {
+  if (mprotect((uint8_t *)t->base + t->size, PAGE, PROT_READ | PROT_WRITE) != 0) abort();
+  free(t->base);
+}
 #endif
 
 // As tight_new, aligned to 16: for buffers that the library makes.
 static inline tight tight_new16(size_t n) {
-#ifdef NB_TIGHT_HEAP
+#if defined(NB_TIGHT_MARKS)
+  uint8_t *base = malloc(n + N_MARKS);
+  if (!base) abort();
+  memset(base + n, MARK, N_MARKS);
+  return (tight){base, base, n};
+#elif defined(NB_TIGHT_HEAP)
   uint8_t *base = malloc(n ? n : 1);
   if (!base) abort();
   return (tight){base, base, 0};
