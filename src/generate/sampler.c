@@ -221,7 +221,7 @@ nb_status nb_sampler_sample(nb_sampler *s, const float *logits, const nb_token *
 
   size_t n = 0;
   for (uint32_t i = 0; i < s->n_vocab; i++)
-    if (c[i].logit > -INFINITY) c[n++] = c[i];  // drops NaN and forbidden tokens
+    if (c[i].logit > -INFINITY && c[i].logit < INFINITY) c[n++] = c[i];  // drops NaN, forbidden tokens and what overflowed
   if (n == 0) return nb_fail(err, NB_E_FORMAT, "the model's output holds no number; its weights are damaged or every token is forbidden");
 
   if (o->temperature <= 0) {
@@ -270,6 +270,7 @@ void nb_top_logprobs(const float *logits, uint32_t n_vocab, size_t k, nb_token *
   float max;
   const double lse = log_sum_exp(logits, n_vocab, &max);
   // insertion into a short sorted list: k is small beside n_vocab
+  if (k == 0) return;
   size_t n = 0;
   for (uint32_t i = 0; i < n_vocab; i++) {
     const float l = isnan(logits[i]) ? -INFINITY : logits[i];
