@@ -127,11 +127,11 @@ static nb_status allocate_tensors(nb_loader *l, nb_error *err) {
   nb_model *m = l->model;
   const nb_gguf *g = current(l);
   const size_t n = nb_gguf_n_tensors(g);
-  nb_loaded_tensor *tensors = m->tensors + (m->n_tensors - n);
   free(l->order);
   l->order = NULL;
   l->n_order = l->next = 0;
   if (n == 0) return NB_OK;
+  nb_loaded_tensor *tensors = m->tensors + (m->n_tensors - n);
   for (size_t i = 0; i < n; i++) {
     nb_loaded_tensor *t = &tensors[i];
     size_t bytes;
