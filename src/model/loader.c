@@ -213,6 +213,14 @@ static nb_status check_shapes(nb_model *m, nb_error *err) {
   return s;
 }
 
+// Frequencies are divided by these.
+static nb_status check_rope_factors(const nb_model *m, nb_error *err) {
+  const float *f = m->weights.rope_factors;
+  for (uint32_t i = 0; f && i < m->config.n_rot / 2; i++)
+    if (!(f[i] >= 1e-6f && f[i] <= 1e6f)) return nb_fail(err, NB_E_FORMAT, "rope_freqs.weight: factor %u is %g, outside 1e-6..1e6", (unsigned)i, (double)f[i]);
+  return NB_OK;
+}
+
 static nb_status after_header(nb_loader *l, nb_error *err) {
   nb_status s = check_split(l, err);
   if (s) return s;
@@ -363,7 +371,9 @@ nb_status nb_loader_end_file(nb_loader *l, bool *more, uint8_t *sha256, nb_error
     if (nb_str_eq(m->tensors[i - 1].info->name, m->tensors[i].info->name))
       return l->failed = nb_fail(err, NB_E_FORMAT, "two parts of the model have a tensor %.*s",
                                  (int)(m->tensors[i].info->name.len < 80 ? m->tensors[i].info->name.len : 80), m->tensors[i].info->name.data);
-  return l->failed = bind_weights(m, false, err);
+  nb_status bound = bind_weights(m, false, err);
+  if (!bound) bound = check_rope_factors(m, err);
+  return l->failed = bound;
 }
 
 const nb_model *nb_loader_model(const nb_loader *l) {
