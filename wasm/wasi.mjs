@@ -4,7 +4,8 @@ import { WASI } from 'node:wasi'
 
 process.removeAllListeners('warning') // Node calls its WASI experimental on every start
 const [file, ...args] = process.argv.slice(2)
-const wasi = new WASI({ version: 'preview1', args: [file, ...args], env: process.env, preopens: { '/': '/' } })
+// The exit ends the process there and then: the exception that returns from it otherwise crashes Node 20 in long runs whose memory grew.
+const wasi = new WASI({ version: 'preview1', args: [file, ...args], env: process.env, preopens: { '/': '/' }, returnOnExit: false })
 const imports = { ...wasi.getImportObject(), env: { emscripten_notify_memory_growth() {} } }
 const { instance } = await WebAssembly.instantiate(await readFile(file), imports)
 process.exitCode = wasi.start(instance)
