@@ -54,8 +54,8 @@ export function encodeSegments(tokenizer, segments) {
   /** @type {number[]} */
   const ids = []
   for (const { text, special } of segments) {
-    // Text goes on from text; behind a control token it begins anew, as when the whole is tokenized at once.
-    const continuation = ids.length > 0 && tokenizer.kind(ids[ids.length - 1]) !== 'control'
+    // Text goes on from text; behind a special token it begins anew, as when the whole is tokenized at once.
+    const continuation = ids.length > 0 && !['control', 'user_defined'].includes(tokenizer.kind(ids[ids.length - 1]))
     const part = tokenizer.encode(text, { addSpecial: false, parseSpecial: special, continuation })
     for (const id of part) ids.push(id)
   }

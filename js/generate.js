@@ -80,7 +80,7 @@ export class TokenSession {
     let same = 0
     while (same < have.length && same < ids.length && have[same] === ids[same]) same++
     // The logits behind the last token are needed, so at least that one is evaluated.
-    this.truncate(Math.min(same, ids.length - 1))
+    this.truncate(Math.max(0, Math.min(same, ids.length - 1)))
     this.push(ids.slice(this.length))
     return this.evaluated
   }

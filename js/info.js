@@ -109,7 +109,8 @@ export function readInfo(engine, model, { tensors = false } = {}) {
     }
   }
   const architecture = String(metadata['general.architecture'] ?? 'unknown')
-  const template = metadata['tokenizer.chat_template']
+  // Others may stand beside it under names of their own, such as tokenizer.chat_template.tool_use.
+  const template = metadata['tokenizer.chat_template'] ?? metadata['tokenizer.chat_template.default']
   return {
     architecture,
     supported: engine.ptr('nbw_model_arch', model) !== 0,

@@ -31,7 +31,7 @@ import { Tokenizer } from './tokenizer.js'
  * @property {number} [contextLength]  tokens of the context; default: what the model was trained on, at most 4096
  * @property {number} [batchSize]  prompt tokens evaluated together (default 64)
  * @property {boolean} [floatActivations]  multiply by floats instead of int8: slow, to measure what int8 costs
- * @property {string} [chatTemplate]  Jinja source, or the name of a built-in one, instead of the file's own
+ * @property {string} [chatTemplate]  Jinja source instead of the file's own, or the name of a format: chatml, llama3, llama2, mistral, gemma, phi3, zephyr
  * @typedef {EngineOptions & LoadOnly} LoadOptions
  */
 
@@ -160,7 +160,7 @@ export async function load(source, options = {}) {
   return withLoader(options, 0, async (engine, loader) => {
     const { sha256, bytes } = await feed(engine, loader, source, { ...options, onHeader: (model) => reserveSession(engine, model, options) })
     const model = engine.make('nb_loader_take', loader)
-    const info = readInfo(engine, model)
+    const info = readInfo(engine, model, { tensors: true })
     return new Model(engine, model, { ...info, sha256, file_bytes: bytes }, options, (performance.now() - start) / 1000)
   })
 }

@@ -106,16 +106,22 @@ export class Tokenizer {
     return this.engine.call('nb_tokenizer_is_eog', this.ptr, id) !== 0
   }
 
-  /** The spellings of all control tokens: what content of a user must never turn into. @returns {string[]} */
+  /**
+   * The spellings that encode() recognises as one token: the control tokens (and <unk>), which it looks for with parseSpecial alone, and the
+   * user-defined ones, which it finds in any text. What a person wrote must never turn into the former; the latter are ordinary text, such as
+   * the <think> of some models or runs of spaces.
+   * @returns {import('./guard.js').Specials}
+   */
   specials() {
     if (!this._specials) {
-      /** @type {string[]} */
-      this._specials = []
+      /** @type {import('./guard.js').Specials} */
+      const specials = { control: [], user_defined: [] }
       for (let id = 0; id < this.n_vocab; id++) {
         const kind = this.kind(id)
-        if (kind === 'control' || kind === 'user_defined') this._specials.push(this.piece(id))
+        if (kind === 'control' || kind === 'unknown') specials.control.push(this.piece(id))
+        else if (kind === 'user_defined') specials.user_defined.push(this.piece(id))
       }
-      this._specials = this._specials.filter((s) => s.length > 0)
+      this._specials = specials
     }
     return this._specials
   }

@@ -6,19 +6,22 @@
 #include <unistd.h>
 
 #include "../src/generate/generation.h"
+#include "../src/kernels/simd.h"  // NB_SIMD128, NB_RELAXED
 #include "../src/model/loader.h"
 
 #define NB_ABI_VERSION 1
+
+#ifndef NB_SIMD128
+#error "the modules that ship have SIMD"
+#endif
 
 int nbw_abi_version(void) { return NB_ABI_VERSION; }
 
 const char *nbw_variant(void) {
 #if defined(NB_RELAXED)
   return "relaxed";
-#elif defined(NB_SIMD128)
-  return "simd128";
 #else
-  return "scalar";
+  return "simd128";
 #endif
 }
 

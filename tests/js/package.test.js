@@ -1,0 +1,73 @@
+// What users install: the package works in an empty project, has types, and is as small as it promises.
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { tinyModel } from './tiny-model.js'
+
+const run = promisify(execFile)
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** @type {string} */ let project
+before(async () => {
+  project = await mkdtemp(join(tmpdir(), 'nibble-package-'))
+  // Without the script that builds: the tests run on what was built.
+  const { stdout } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', project], { cwd: root })
+  await writeFile(join(project, 'package.json'), '{"type":"module","private":true}')
+  await run('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline', `./${JSON.parse(stdout)[0].filename}`], { cwd: project })
+  await writeFile(join(project, 'tiny.gguf'), /** @type {Uint8Array} */ (tinyModel({ n_layers: 1, n_vocab: 384 })))
+})
+after(() => rm(project, { recursive: true, force: true }))
+
+test('import { load } from "nibble-llm" works in an empty project', async () => {
+  await writeFile(join(project, 'main.js'), `
+    import { load } from 'nibble-llm'
+    const model = await load('tiny.gguf')
+    const r = await model.chat.completions.create({ messages: [{ role: 'user', content: 'Hello' }], max_tokens: 4, seed: 1 })
+    console.log(r.usage.completion_tokens > 0 && r.choices[0].message.role)
+    await model.dispose()`)
+  assert.equal((await run(process.execPath, ['main.js'], { cwd: project })).stdout, 'assistant\n')
+})
+
+test('the command is there', async () => {
+  const { stdout } = await run(join(project, 'node_modules/.bin/nibble'), ['run', 'tiny.gguf', 'Hello', '--max-tokens', '3', '--json'], { cwd: project })
+  assert.ok(JSON.parse(stdout).tokens.length > 0)
+})
+
+test('types of the package check a strict TypeScript program', async () => {
+  await writeFile(join(project, 'main.ts'), `
+    import { load, estimate, NibbleError, type ModelInfo, type Source } from 'nibble-llm'
+    const source: Source = new URL('https://example.com/model.gguf')
+    const model = await load(source, { contextLength: 512, onProgress: ({ loaded, total }) => console.log(loaded, total ?? '?') })
+    const info: ModelInfo = model.info
+    const whole = await model.chat.completions.create({ messages: [{ role: 'user', content: info.name }], temperature: 0 })
+    const text: string = whole.choices[0].message.content
+    for await (const chunk of await model.chat.completions.create({ messages: [], stream: true })) console.log(chunk.choices[0]?.delta.content ?? '')
+    // @ts-expect-error an option that does not exist
+    await model.completions.create({ prompt: text, temprature: 1 })
+    try { await estimate(source) } catch (error) { if (error instanceof NibbleError) console.log(error.code satisfies string) }`)
+  await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: { strict: true, noEmit: true, target: 'es2022', module: 'nodenext', lib: ['es2023', 'dom', 'dom.asynciterable'], types: [] }, include: ['main.ts'] }))
+  await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', project]).catch((error) => assert.fail(error.stdout))
+})
+
+test('sizes: each module at most 300 kB, the browser code at most 60 kB', async (t) => {
+  const at = join(project, 'node_modules/nibble-llm/dist')
+  for (const variant of ['simd128', 'relaxed']) {
+    const { size } = statSync(join(at, `nibble-${variant}.wasm`))
+    t.diagnostic(`nibble-${variant}.wasm: ${size} bytes`)
+    assert.ok(size <= 300_000, `${size}`)
+  }
+})
+
+test('holds what it needs and nothing else', () => {
+  const names = readdirSync(join(project, 'node_modules/nibble-llm'), { recursive: true }).map(String)
+  for (const name of ['LICENSE', 'README.md', 'js/index.js', 'dist/types/js/index.d.ts']) assert.ok(names.includes(name), name)
+  const odd = names.filter((name) => /(^|\/)(tests|src|wasm|node_modules)(\/|$)/.test(name))
+  assert.deepEqual(odd, [])
+  assert.deepEqual(Object.keys(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).dependencies), ['@huggingface/jinja'])
+})
