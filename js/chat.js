@@ -4,7 +4,6 @@
 import { collect, newId, run } from './completions.js'
 import { NibbleError } from './errors.js'
 import { checkNames, integer } from './options.js'
-import { compileTemplate } from './template.js'
 
 /**
  * @typedef {object} Message
@@ -67,7 +66,7 @@ export class ChatCompletions {
   /** @param {import('./model.js').Model} model */
   constructor(model) {
     this.model = model
-    /** @type {ReturnType<typeof compileTemplate> | undefined} */
+    /** @type {Promise<import('./template.js').ChatTemplate> | undefined} */
     this.template = undefined
   }
 
@@ -82,7 +81,8 @@ export class ChatCompletions {
     if (!source) {
       throw new NibbleError('E_TEMPLATE', "this model has no chat template; use completions, or load it with chatTemplate: 'chatml' or another one that fits")
     }
-    this.template ??= compileTemplate(source)
+    // Loaded with the first conversation: pages that only complete text do without the interpreter.
+    this.template ??= import('./template.js').then(({ compileTemplate }) => compileTemplate(source))
     const template = await this.template
     const token = (/** @type {number} */ id) => (id >= 0 ? tokenizer.piece(id) : '')
     const segments = template.segments({
