@@ -280,6 +280,25 @@ static void kinds_of_model(void) {
   more(NB_E_FORMAT, "tensor blk.0.attn_q.bias has shape [7, 1, 1, 1]", wrong_bias);
 }
 
+// As many rows and columns as asked for, but more than one of them.
+static void stacked_matrix(void) {
+  for (uint32_t d = 2; d < 4; d++) {
+    gguf_writer w;
+    gw_begin(&w, 3);
+    tiny_config(&w, &TINY_LLAMA);
+    tiny_spm(&w);
+    tiny_ends(&w, &TINY_LLAMA);
+    tiny_layer(&w, &TINY_LLAMA, 0);
+    gw_tensor_plan *last = &w.tensors[w.n_tensors - 1];
+    last->n_dims = d + 1;
+    last->dims[2] = last->dims[3] = 1;
+    last->dims[d] = 2;
+    last->bytes *= 2;
+    gw_finish(&w);
+    ENDS(&w, NB_E_FORMAT, d == 2 ? "tensor blk.0.ffn_down.weight has shape [8, 8, 2, 1]" : "tensor blk.0.ffn_down.weight has shape [8, 8, 1, 2]");
+  }
+}
+
 // ---- shapes -----------------------------------------------------------------------------------------------------------------------
 
 // Sizes that fill no register: nothing may be read or written past the ends.
@@ -336,6 +355,7 @@ int main(void) {
   integers();
   floats();
   kinds_of_model();
+  stacked_matrix();
   odd_shapes();
   messages();
   return check_result();

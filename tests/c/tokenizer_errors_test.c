@@ -231,6 +231,20 @@ static void no_control_from_text(void) {
   for (size_t i = 0; i < n; i++) CHECK(ids[i] != 4);
   CHECK(encode(&m, "<|end|>", NB_ENCODE_PARSE, ids, &s) == 1 && ids[0] == 4);
   drop(&m);
+  // A merge makes a control token, or a word is one as a whole.
+  static tiny_token control[COUNT(TOKENS)];
+  memcpy(control, TOKENS, sizeof control);
+  control[1].kind = NB_TOKEN_CONTROL;
+  v.tokens = control, v.n_types = v.n_tokens;
+  for (int i = 0; i < 2; i++) {
+    v.pre = i ? "llama-bpe" : "gpt-2";
+    v.add_bos = 0;
+    m = make(&v);
+    n = encode(&m, "end", 0, ids, &s);
+    CHECK(m.status == NB_OK && s == NB_OK && n == 2 && ids[0] == 11 && ids[1] == 10);
+    CHECK(encode(&m, "end", NB_ENCODE_PARSE, ids, &s) == 1 && ids[0] == 1);
+    drop(&m);
+  }
   // The file gives a control token for text that has no other: such text is refused.
   v = bpe(), v.id_key = "tokenizer.ggml.unknown_token_id", v.id = 22;
   m = make(&v);
