@@ -1,6 +1,7 @@
 /**
  * Jinja source to functions that run it. The grammar is that of Python's Jinja2 less what chat templates have no use for:
- * blocks, inheritance, imports, raw text.
+ * blocks, inheritance, imports, raw text. More than 500 lines in one file: statements and expressions parse each other, and apart they would
+ * import each other in a circle.
  */
 import { Break, Continue, Scope } from './jinja.js'
 import { lex } from './jinja-lexer.js'

@@ -20,7 +20,7 @@ typedef enum nb_status {
 
 typedef struct nb_error {
   nb_status status;
-  char message[320];  // one sentence, always terminated; names the field, the offset and the limit where there are some
+  char message[320];  // one sentence of UTF-8 without control characters, always terminated; names the field, the offset and the limit
 } nb_error;
 
 // Fills *err (which may be NULL) and returns status, so that a caller can `return nb_fail(…)`.

@@ -57,6 +57,8 @@ static nb_status finish(nb_generation *g, nb_finish why, nb_step *out, nb_error 
 
 nb_status nb_generation_flush(nb_generation *g, nb_str *out, nb_error *err) {
   bool stopped;
+  const nb_status st = nb_stop_reserve(&g->stop, g->text_capacity, err);  // before the decoder gives away what it holds
+  if (st) return st;
   const size_t n = nb_decoder_finish(&g->decoder, g->text, g->text_capacity);
   return nb_stop_push(&g->stop, (nb_str){g->text, n}, true, out, &stopped, err);
 }
@@ -73,12 +75,14 @@ nb_status nb_generation_step(nb_generation *g, nb_step *out, nb_error *err) {
     out->finish = NB_FINISH_CONTEXT;  // not final: the caller may slide and go on
     return NB_OK;
   }
-  nb_status st = nb_sampler_sample(g->sampler, nb_session_logits(s, n_pass - 1), nb_session_tokens(s), n, &out->token, err);
+  // Room first: after a token has been drawn nothing fails, so a step that ran out of memory can be tried again and gives the same token.
+  nb_status st = nb_stop_reserve(&g->stop, g->text_capacity, err);
+  if (st) return st;
+  st = nb_sampler_sample(g->sampler, nb_session_logits(s, n_pass - 1), nb_session_tokens(s), n, &out->token, err);
   if (st) return st;
   g->n_tokens++;
   if (!g->ignore_eog && nb_tokenizer_is_eog(g->tokenizer, out->token)) return finish(g, NB_FINISH_EOG, out, err);
 
-  // The text first, so that a failed allocation leaves the session as it was.
   const size_t bytes = nb_decoder_push(&g->decoder, out->token, g->text, g->text_capacity);
   bool stopped;
   if ((st = nb_stop_push(&g->stop, (nb_str){g->text, bytes}, false, &out->text, &stopped, err))) return st;

@@ -221,10 +221,10 @@ nb_status nb_sampler_sample(nb_sampler *s, const float *logits, const nb_token *
 
   size_t n = 0;
   for (uint32_t i = 0; i < s->n_vocab; i++)
-    if (c[i].logit > -INFINITY) c[n++] = c[i];  // drops NaN and forbidden tokens
+    if (c[i].logit > -INFINITY && c[i].logit < INFINITY) c[n++] = c[i];  // drops NaN, forbidden tokens and what overflowed
   if (n == 0) return nb_fail(err, NB_E_FORMAT, "the model's output holds no number; its weights are damaged or every token is forbidden");
 
-  if (o->temperature <= 0) {
+  if (!(o->temperature > 0 && 1 / o->temperature < INFINITY)) {
     size_t best = 0;
     for (size_t i = 1; i < n; i++)
       if (c[i].logit > c[best].logit) best = i;
@@ -250,12 +250,15 @@ nb_status nb_sampler_sample(nb_sampler *s, const float *logits, const nb_token *
 
 // ---- log-probabilities ------------------------------------------------------------------------------------------------------
 
+// What is no number, or overflowed, counts as impossible, as it does when sampling.
+static float usable(float logit) { return logit > -INFINITY && logit < INFINITY ? logit : -INFINITY; }
+
 static double log_sum_exp(const float *logits, uint32_t n, float *max) {
   float m = -INFINITY;
-  for (uint32_t i = 0; i < n; i++) m = logits[i] > m ? logits[i] : m;
+  for (uint32_t i = 0; i < n; i++) m = usable(logits[i]) > m ? logits[i] : m;
   double sum = 0;
   for (uint32_t i = 0; i < n; i++)
-    if (!isnan(logits[i])) sum += nb_exp(logits[i] - m);
+    if (usable(logits[i]) > -INFINITY) sum += nb_exp(logits[i] - m);
   *max = m;
   return log(sum);
 }
@@ -263,20 +266,21 @@ static double log_sum_exp(const float *logits, uint32_t n, float *max) {
 double nb_logprob(const float *logits, uint32_t n_vocab, nb_token id) {
   float max;
   const double lse = log_sum_exp(logits, n_vocab, &max);
-  return isnan(logits[id]) ? -INFINITY : (double)(logits[id] - max) - lse;
+  return usable(logits[id]) > -INFINITY ? (double)(logits[id] - max) - lse : -INFINITY;
 }
 
 void nb_top_logprobs(const float *logits, uint32_t n_vocab, size_t k, nb_token *ids, double *logprobs) {
+  if (k == 0) return;
   float max;
   const double lse = log_sum_exp(logits, n_vocab, &max);
   // insertion into a short sorted list: k is small beside n_vocab
   size_t n = 0;
   for (uint32_t i = 0; i < n_vocab; i++) {
-    const float l = isnan(logits[i]) ? -INFINITY : logits[i];
-    if (n == k && !(l > (isnan(logits[ids[k - 1]]) ? -INFINITY : logits[ids[k - 1]]))) continue;
+    const float l = usable(logits[i]);
+    if (n == k && !(l > usable(logits[ids[k - 1]]))) continue;
     size_t j = n < k ? n++ : k - 1;
-    for (; j > 0 && l > (isnan(logits[ids[j - 1]]) ? -INFINITY : logits[ids[j - 1]]); j--) ids[j] = ids[j - 1];
+    for (; j > 0 && l > usable(logits[ids[j - 1]]); j--) ids[j] = ids[j - 1];
     ids[j] = (nb_token)i;
   }
-  for (size_t j = 0; j < n; j++) logprobs[j] = isnan(logits[ids[j]]) ? -INFINITY : (double)(logits[ids[j]] - max) - lse;
+  for (size_t j = 0; j < n; j++) logprobs[j] = usable(logits[ids[j]]) > -INFINITY ? (double)(logits[ids[j]] - max) - lse : -INFINITY;
 }

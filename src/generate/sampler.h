@@ -7,7 +7,7 @@
 
 // Applied in this order, llama.cpp's default: logit bias, penalties, top_k, typical_p, top_p, min_p, temperature.
 typedef struct nb_sampling {
-  float temperature;        // <= 0: greedy, the most probable token (the lowest id among equals)
+  float temperature;        // <= 0, or too small to divide by: greedy, the most probable token (the lowest id among equals)
   int32_t top_k;            // keep the k most probable tokens; 0: all
   float top_p;              // keep the most probable tokens until their probabilities sum to p; 1: all
   float min_p;              // keep tokens at least p times as probable as the best; 0: all
@@ -35,7 +35,7 @@ void nb_sampler_free(nb_sampler *s);
 // logits [n_vocab]; history: the tokens so far, oldest first. E_FORMAT when no logit is a number.
 nb_status nb_sampler_sample(nb_sampler *s, const float *logits, const nb_token *history, size_t n_history, nb_token *out, nb_error *err);
 
-// Logarithm of the softmax of logits [n_vocab] at one id (-infinity where that logit is NaN).
+// Logarithm of the softmax of logits [n_vocab] at one id (-infinity where that logit is NaN or infinite).
 double nb_logprob(const float *logits, uint32_t n_vocab, nb_token id);
 // The k most probable ids, best first (lower ids first among equals), with their log-probabilities.
 void nb_top_logprobs(const float *logits, uint32_t n_vocab, size_t k, nb_token *ids, double *logprobs);

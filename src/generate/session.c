@@ -26,12 +26,16 @@ static nb_session_options resolve(const nb_model *m, const nb_session_options *o
 }
 
 uint64_t nb_session_bytes(const nb_model *m, const nb_session_options *options) {
-  const nb_session_options o = resolve(m, options);
+  nb_session_options o = resolve(m, options);
+  // More is refused by nb_session_new; sizes up to the limits fit into 32 bits each.
+  if (o.n_ctx > NB_MAX_N_CTX) o.n_ctx = NB_MAX_N_CTX;
+  if (o.n_batch > MAX_N_BATCH) o.n_batch = MAX_N_BATCH;
   return nb_kvcache_bytes(&m->config, o.n_ctx) + nb_pass_bytes(m, o.n_ctx, o.n_batch) + (uint64_t)o.n_ctx * sizeof(nb_token) + sizeof(nb_session);
 }
 
 nb_status nb_session_new(const nb_model *m, const nb_session_options *options, nb_session **out, nb_error *err) {
   *out = NULL;
+  if (!m->arch || !m->weights.embedding.data) return nb_fail(err, NB_E_ARGUMENT, "the model was loaded without its weights, and cannot run");
   const nb_session_options o = resolve(m, options);
   if (o.n_ctx > NB_MAX_N_CTX) return nb_fail(err, NB_E_ARGUMENT, "a context of %u tokens is more than the limit of %u", (unsigned)o.n_ctx, NB_MAX_N_CTX);
   if (o.n_batch > MAX_N_BATCH) return nb_fail(err, NB_E_ARGUMENT, "a batch of %u tokens is more than the limit of %d", (unsigned)o.n_batch, MAX_N_BATCH);

@@ -20,7 +20,7 @@ typedef struct nb_session nb_session;
 // The model and the tokenizer must outlive the session.
 nb_status nb_session_new(const nb_model *m, const nb_session_options *options, nb_session **out, nb_error *err);
 void nb_session_free(nb_session *s);
-// Bytes nb_session_new allocates with these options.
+// Bytes nb_session_new allocates with these options (those of the limits where they are beyond).
 uint64_t nb_session_bytes(const nb_model *m, const nb_session_options *options);
 
 uint32_t nb_session_n_ctx(const nb_session *s);

@@ -31,17 +31,23 @@ nb_status nb_stop_add(nb_stop *s, nb_str string, nb_error *err) {
   return NB_OK;
 }
 
-// held = [text let through last time][text still held back]: the former goes with the next push.
+nb_status nb_stop_reserve(nb_stop *s, size_t n, nb_error *err) {
+  const size_t needed = 2 * (s->n_held + n);  // the text that is let through moves behind what stays, see below
+  if (s->held && needed <= s->capacity) return NB_OK;
+  const size_t capacity = needed + needed / 2 + 64;
+  char *grown = realloc(s->held, capacity);
+  if (!grown) return nb_fail_nomem(err, "held back text", capacity);
+  s->held = grown;
+  s->capacity = capacity;
+  return NB_OK;
+}
+
+// held = [text still held back][text let through last time]: the latter goes with the next push.
 nb_status nb_stop_push(nb_stop *s, nb_str text, bool last, nb_str *out, bool *stopped, nb_error *err) {
   *stopped = false;
   *out = (nb_str){"", 0};
-  if (s->n_held + text.len > s->capacity) {
-    const size_t capacity = 2 * (s->n_held + text.len) + 64;
-    char *grown = realloc(s->held, capacity);
-    if (!grown) return nb_fail_nomem(err, "held back text", capacity);
-    s->held = grown;
-    s->capacity = capacity;
-  }
+  const nb_status status = nb_stop_reserve(s, text.len, err);
+  if (status) return status;
   if (text.len) memcpy(s->held + s->n_held, text.data, text.len);
   const size_t n = s->n_held + text.len;
   // The first place where a stop string stands, or where one may have begun.
@@ -57,24 +63,16 @@ nb_status nb_stop_push(nb_stop *s, nb_str text, bool last, nb_str *out, bool *st
       if (*stopped) break;
     }
   }
-  // Shown text must survive until the next call, so it is copied behind itself: the tail moves, the front is handed out.
   if (*stopped || last) {
     s->n_held = 0;
     *out = (nb_str){s->held, end};
     return NB_OK;
   }
+  // What is let through must survive until the next call, so the two change places, through the room behind them.
   const size_t tail = n - end;
-  if (n + tail > s->capacity) {
-    const size_t capacity = 2 * (n + tail) + 64;
-    char *grown = realloc(s->held, capacity);
-    if (!grown) return nb_fail_nomem(err, "held back text", capacity);
-    s->held = grown;
-    s->capacity = capacity;
-  }
-  // rotate: [shown][tail] -> [tail][shown], through the room behind
-  memmove(s->held + n, s->held + end, tail);
+  memcpy(s->held + n, s->held + end, tail);
   memmove(s->held + tail, s->held, end);
-  memmove(s->held, s->held + n, tail);
+  memcpy(s->held, s->held + n, tail);
   s->n_held = tail;
   *out = (nb_str){s->held + tail, end};
   return NB_OK;

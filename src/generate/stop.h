@@ -20,6 +20,9 @@ void nb_stop_init(nb_stop *s);
 void nb_stop_free(nb_stop *s);
 nb_status nb_stop_add(nb_stop *s, nb_str string, nb_error *err);
 
+// Makes room for a push of n bytes: that push will not fail.
+nb_status nb_stop_reserve(nb_stop *s, size_t n, nb_error *err);
+
 // Adds text. *out is what may be shown now; it lives until the next call. *stopped tells that a stop string was found: *out then
 // ends right before it, and what follows it is dropped. With the flag `last`, everything held back comes out.
 nb_status nb_stop_push(nb_stop *s, nb_str text, bool last, nb_str *out, bool *stopped, nb_error *err);

@@ -7,6 +7,7 @@
 
 #define HEADER_WINDOW (64 * 1024)
 #define MAX_FILES 512
+#define MAX_TENSORS (1u << 20)  // of all parts together
 
 struct nb_loader {
   unsigned flags;
@@ -98,12 +99,13 @@ static int compare_offsets(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-// Reserves the memory of this file's tensors, so that a model which does not fit fails before its bytes are downloaded.
-static nb_status allocate_tensors(nb_loader *l, nb_error *err) {
+// Enters this file's tensors into the table; their memory comes later.
+static nb_status list_tensors(nb_loader *l, nb_error *err) {
   nb_model *m = l->model;
-  nb_gguf *g = current(l);
+  const nb_gguf *g = current(l);
   const size_t n = nb_gguf_n_tensors(g), first = m->n_tensors;
   if (n == 0) return NB_OK;
+  if (n > MAX_TENSORS - first) return nb_fail(err, NB_E_FORMAT, "the parts of the model hold more than %u tensors", MAX_TENSORS);
   nb_loaded_tensor *tensors = realloc(m->tensors, (first + n) * sizeof *tensors);
   if (!tensors) return nb_fail_nomem(err, "the tensor table", (first + n) * sizeof *tensors);
   m->tensors = tensors;
@@ -113,15 +115,30 @@ static nb_status allocate_tensors(nb_loader *l, nb_error *err) {
   for (size_t i = 0; i < n; i++) {
     nb_loaded_tensor *t = &tensors[first + i];
     const nb_gguf_tensor *info = t->info;
-    size_t bytes;
-    if (!nb_to_size(info->bytes, &bytes)) return nb_fail_nomem(err, "a tensor", info->bytes);
-    m->weight_bytes += bytes;
+    m->weight_bytes += info->bytes;  // the reader has checked that they fit into a file
     m->n_parameters += info->dims[0] * info->dims[1] * info->dims[2] * info->dims[3];
     if (info->n_dims == 2) t->layout = nb_pack_layout(info->type, (size_t)info->dims[1], (size_t)info->dims[0]);
-    if (l->flags & NB_LOAD_HEADER_ONLY) continue;
+  }
+  return NB_OK;
+}
+
+// Reserves the memory of this file's tensors, so that a model which does not fit fails before its bytes are downloaded.
+static nb_status allocate_tensors(nb_loader *l, nb_error *err) {
+  nb_model *m = l->model;
+  const nb_gguf *g = current(l);
+  const size_t n = nb_gguf_n_tensors(g);
+  free(l->order);
+  l->order = NULL;
+  l->n_order = l->next = 0;
+  if (n == 0) return NB_OK;
+  nb_loaded_tensor *tensors = m->tensors + (m->n_tensors - n);
+  for (size_t i = 0; i < n; i++) {
+    nb_loaded_tensor *t = &tensors[i];
+    size_t bytes;
+    if (!nb_to_size(t->info->bytes, &bytes)) return nb_fail_nomem(err, "a tensor", t->info->bytes);
     t->data = malloc(bytes);
     if (!t->data) return nb_fail_nomem(err, "the weights", nb_gguf_data_bytes(g));
-    const size_t group = nb_pack_group_rows(t->layout) * (bytes / (size_t)info->dims[1]);
+    const size_t group = nb_pack_group_rows(t->layout) * (bytes / (size_t)t->info->dims[1]);
     if (t->layout != NB_LAYOUT_ROWS && group > l->scratch_bytes) {
       uint8_t *scratch = realloc(l->scratch, group);
       if (!scratch) return nb_fail_nomem(err, "rearranging weights", group);
@@ -129,12 +146,10 @@ static nb_status allocate_tensors(nb_loader *l, nb_error *err) {
       l->scratch_bytes = group;
     }
   }
-  free(l->order);
   l->order = malloc(n * sizeof *l->order);
   if (!l->order) return nb_fail_nomem(err, "the tensor table", n * sizeof *l->order);
-  for (size_t i = 0; i < n; i++) l->order[i] = &tensors[first + i];
+  for (size_t i = 0; i < n; i++) l->order[i] = &tensors[i];
   l->n_order = n;
-  l->next = 0;
   qsort(l->order, n, sizeof *l->order, compare_offsets);
   return NB_OK;
 }
@@ -179,6 +194,33 @@ static nb_status bind_weights(nb_model *m, bool shapes_only, nb_error *err) {
   return NB_OK;
 }
 
+// Finds wrong names and shapes before memory is reserved and data downloaded. The order of the table changes, so this binds a copy.
+static nb_status check_shapes(nb_model *m, nb_error *err) {
+  nb_loaded_tensor *table = m->tensors;
+  const size_t bytes = m->n_tensors * sizeof *table;
+  nb_loaded_tensor *copy = malloc(bytes ? bytes : 1);
+  if (!copy) return nb_fail_nomem(err, "the tensor table", bytes);
+  if (bytes) memcpy(copy, table, bytes);
+  nb_sort_tensors(copy, m->n_tensors);
+  m->tensors = copy;
+  const nb_status s = bind_weights(m, true, err);
+  for (size_t i = 0; i < m->n_tensors; i++) free(copy[i].as_floats);
+  free(copy);
+  m->tensors = table;
+  nb_layer *layers = m->weights.layers;
+  if (layers) memset(layers, 0, m->config.n_layers * sizeof *layers);
+  m->weights = (nb_weights){.layers = layers};
+  return s;
+}
+
+// Frequencies are divided by these.
+static nb_status check_rope_factors(const nb_model *m, nb_error *err) {
+  const float *f = m->weights.rope_factors;
+  for (uint32_t i = 0; f && i < m->config.n_rot / 2; i++)
+    if (!(f[i] >= 1e-6f && f[i] <= 1e6f)) return nb_fail(err, NB_E_FORMAT, "rope_freqs.weight: factor %u is %g, outside 1e-6..1e6", (unsigned)i, (double)f[i]);
+  return NB_OK;
+}
+
 static nb_status after_header(nb_loader *l, nb_error *err) {
   nb_status s = check_split(l, err);
   if (s) return s;
@@ -190,7 +232,7 @@ static nb_status after_header(nb_loader *l, nb_error *err) {
     if (s && (!header_only || s == NB_E_NOMEM)) return s;
     if (s) l->model->arch = NULL;
   }
-  if ((s = allocate_tensors(l, err))) return s;
+  if ((s = list_tensors(l, err))) return s;
   for (size_t i = 0; i < l->model->n_tensors; i++) {  // for estimates; bind_weights checks it
     const nb_gguf_tensor *t = l->model->tensors[i].info;
     if (nb_str_eq(t->name, NB_STR("token_embd.weight")) && t->dims[1] <= 1u << 24) l->model->config.n_vocab = (uint32_t)t->dims[1];
@@ -199,25 +241,8 @@ static nb_status after_header(nb_loader *l, nb_error *err) {
     l->state = NB_LOAD_END;
     return NB_OK;
   }
-  if (l->n_files_expected == 1) {
-    // All tensors are known: find wrong shapes before the data is downloaded. The order of the table changes, so bind on a copy.
-    nb_loaded_tensor *table = l->model->tensors;
-    const size_t bytes = l->model->n_tensors * sizeof *table;
-    nb_loaded_tensor *copy = malloc(bytes ? bytes : 1);
-    if (!copy) return nb_fail_nomem(err, "the tensor table", bytes);
-    if (bytes) memcpy(copy, table, bytes);
-    nb_sort_tensors(copy, l->model->n_tensors);
-    l->model->tensors = copy;
-    s = bind_weights(l->model, true, err);
-    for (size_t i = 0; i < l->model->n_tensors; i++) free(copy[i].as_floats);
-    free(copy);
-    l->model->tensors = table;
-    if (s) return s;
-    memset(l->model->weights.layers, 0, l->model->config.n_layers * sizeof *l->model->weights.layers);
-    nb_layer *layers = l->model->weights.layers;
-    memset(&l->model->weights, 0, sizeof l->model->weights);
-    l->model->weights.layers = layers;
-  }
+  if (l->n_files_expected == 1 && (s = check_shapes(l->model, err))) return s;  // of a split model not all tensors are known yet
+  if ((s = allocate_tensors(l, err))) return s;
   l->state = l->n_order ? NB_LOAD_DATA : NB_LOAD_END;
   l->filled = l->packed = 0;
   return NB_OK;
@@ -346,7 +371,9 @@ nb_status nb_loader_end_file(nb_loader *l, bool *more, uint8_t *sha256, nb_error
     if (nb_str_eq(m->tensors[i - 1].info->name, m->tensors[i].info->name))
       return l->failed = nb_fail(err, NB_E_FORMAT, "two parts of the model have a tensor %.*s",
                                  (int)(m->tensors[i].info->name.len < 80 ? m->tensors[i].info->name.len : 80), m->tensors[i].info->name.data);
-  return l->failed = bind_weights(m, false, err);
+  nb_status bound = bind_weights(m, false, err);
+  if (!bound) bound = check_rope_factors(m, err);
+  return l->failed = bound;
 }
 
 const nb_model *nb_loader_model(const nb_loader *l) {

@@ -50,7 +50,7 @@ static nb_loaded_tensor *bind(nb_binder *b, int layer, const char *name, uint64_
 void nb_bind_matrix(nb_binder *b, int layer, const char *name, uint64_t rows, uint64_t cols, int optional, nb_matrix *out) {
   nb_loaded_tensor *t = bind(b, layer, name, rows, cols, optional);
   if (!t) return;
-  // The reader has checked that sizes fit into memory of this machine.
+  // Before memory is reserved (shapes_only) sizes may be too large for this machine; then nobody uses the result.
   *out = (nb_matrix){.data = t->data, .type = t->info->type, .layout = t->layout, .rows = (size_t)rows, .cols = (size_t)cols,
                      .row_bytes = (size_t)(t->info->bytes / rows)};
 }

@@ -88,19 +88,6 @@ static nb_status find_pre(nb_bpe *b, const nb_gguf *g, nb_error *err) {
   return nb_fail(err, NB_E_UNSUPPORTED, "the way this vocabulary splits text (tokenizer.ggml.pre = \"%.*s\") is not supported", name.len < 64 ? (int)name.len : 64, name.data);
 }
 
-nb_status nb_bpe_init(nb_bpe *b, const nb_vocab *v, const nb_gguf *g, nb_error *err) {
-  memset(b, 0, sizeof *b);
-  for (unsigned byte = 0; byte < 256; byte++) {
-    char spelling[4];
-    const nb_token id = nb_vocab_find(v, spelling, nb_utf8_put(nb_byte_char((uint8_t)byte), spelling));
-    b->byte_id[byte] = id != NB_TOKEN_NONE && nb_vocab_is(v, id, NB_KINDS_TEXT) ? id : NB_TOKEN_NONE;
-  }
-  nb_status status = find_pre(b, g, err);
-  if (status == NB_OK) status = read_merges(b, v, g, err);
-  if (status != NB_OK) nb_bpe_free(b);
-  return status;
-}
-
 void nb_bpe_free(nb_bpe *b) {
   free(b->merges);
   nb_slots_free(&b->by_pair);
@@ -125,8 +112,15 @@ static nb_token find_whole(const nb_vocab *v, nb_str piece) {
   return id != NB_TOKEN_NONE && nb_vocab_is(v, id, NB_KINDS_TEXT) ? id : NB_TOKEN_NONE;
 }
 
-static nb_status put(const nb_vocab *v, nb_token id, uint8_t byte, nb_token_sink *out, nb_error *err) {
-  if (id == NB_TOKEN_NONE) id = v->unk;
+// A byte that occurs in no UTF-8: vocabularies that were made from text alone have no token for these.
+static bool never_text(uint8_t byte) { return byte == 0xc0 || byte == 0xc1 || byte >= 0xf5; }
+
+static nb_status put(const nb_bpe *b, const nb_vocab *v, nb_token id, uint8_t byte, nb_token_sink *out, nb_error *err) {
+  if (id == NB_TOKEN_NONE && never_text(byte) && b->n_replacement > 0) {
+    for (size_t i = 0; i < b->n_replacement; i++) nb_token_put(out, b->replacement[i]);
+    return NB_OK;
+  }
+  if (id == NB_TOKEN_NONE) id = nb_vocab_unknown(v);
   if (id == NB_TOKEN_NONE) return nb_fail(err, NB_E_UNSUPPORTED, "the vocabulary has no token for the byte 0x%02X of the text, nor one for unknown text", byte);
   nb_token_put(out, id);
   return NB_OK;
@@ -134,7 +128,7 @@ static nb_status put(const nb_vocab *v, nb_token id, uint8_t byte, nb_token_sink
 
 static nb_status encode_piece(const nb_bpe *b, const nb_vocab *v, nb_str piece, nb_merger *m, nb_token_sink *out, nb_error *err) {
   const uint8_t *bytes = (const uint8_t *)piece.data;
-  if (piece.len == 1) return put(v, b->byte_id[bytes[0]], bytes[0], out, err);
+  if (piece.len == 1) return put(b, v, b->byte_id[bytes[0]], bytes[0], out, err);
   if (b->pre->whole_words) {
     const nb_token id = find_whole(v, piece);
     if (id != NB_TOKEN_NONE) {
@@ -146,7 +140,39 @@ static nb_status encode_piece(const nb_bpe *b, const nb_vocab *v, nb_str piece, 
   if (status != NB_OK) return status;
   for (uint32_t i = 0; i < piece.len; i++) nb_merger_add(m, i, b->byte_id[bytes[i]]);
   status = nb_merger_run(m, (uint32_t)piece.len, bpe_joins, b, err);
-  for (uint32_t i = 0; status == NB_OK && i != NB_SYMBOL_NONE; i = m->symbols[i].next) status = put(v, m->symbols[i].id, bytes[m->symbols[i].at], out, err);
+  for (uint32_t i = 0; status == NB_OK && i != NB_SYMBOL_NONE; i = m->symbols[i].next) status = put(b, v, m->symbols[i].id, bytes[m->symbols[i].at], out, err);
+  return status;
+}
+
+// U+FFFD in this vocabulary, where it can be spelled.
+static nb_status spell_replacement(nb_bpe *b, const nb_vocab *v, nb_error *err) {
+  const uint8_t bytes[3] = {0xef, 0xbf, 0xbd};
+  nb_token ids[3];
+  nb_token_sink out = {ids, 3, 0};
+  nb_merger m = {0};
+  for (int i = 0; i < 3; i++)
+    if (b->byte_id[bytes[i]] == NB_TOKEN_NONE) return NB_OK;
+  const nb_status status = encode_piece(b, v, (nb_str){(const char *)bytes, 3}, &m, &out, err);
+  nb_merger_free(&m);
+  if (status != NB_OK) return status;
+  memcpy(b->replacement, ids, out.n * sizeof *ids);
+  b->n_replacement = out.n;
+  return NB_OK;
+}
+
+nb_status nb_bpe_init(nb_bpe *b, nb_vocab *v, const nb_gguf *g, nb_error *err) {
+  memset(b, 0, sizeof *b);
+  nb_status status = find_pre(b, g, err);
+  if (status == NB_OK) status = nb_vocab_load_roles(v, g, false, b->pre->add_bos, err);
+  if (status != NB_OK) return status;
+  for (unsigned byte = 0; byte < 256; byte++) {
+    char spelling[4];
+    const nb_token id = nb_vocab_find(v, spelling, nb_utf8_put(nb_byte_char((uint8_t)byte), spelling));
+    b->byte_id[byte] = id != NB_TOKEN_NONE && nb_vocab_is(v, id, NB_KINDS_TEXT) ? id : NB_TOKEN_NONE;
+  }
+  status = read_merges(b, v, g, err);
+  if (status == NB_OK) status = spell_replacement(b, v, err);
+  if (status != NB_OK) nb_bpe_free(b);
   return status;
 }
 

@@ -16,11 +16,13 @@ typedef struct nb_bpe {
   uint32_t n_merges;
   nb_slots by_pair;       // ranks by (left, right)
   nb_token byte_id[256];  // NB_TOKEN_NONE where the vocabulary does not have the byte
+  nb_token replacement[3];  // U+FFFD, put for bytes that occur in no UTF-8 where the vocabulary does not have them
+  size_t n_replacement;     // 0 where U+FFFD cannot be spelled either
 } nb_bpe;
 
 // E_UNSUPPORTED names a pre-tokenizer that is not known; E_FORMAT for merges that are missing, not two tokens of the vocabulary, or
-// make none. On failure nothing has to be freed.
-nb_status nb_bpe_init(nb_bpe *b, const nb_vocab *v, const nb_gguf *g, nb_error *err);
+// make none. Loads the roles of the vocabulary: they say which tokens no merge may make. On failure nothing has to be freed.
+nb_status nb_bpe_init(nb_bpe *b, nb_vocab *v, const nb_gguf *g, nb_error *err);
 void nb_bpe_free(nb_bpe *b);
 
 // Encodes n bytes. n < UINT32_MAX. E_UNSUPPORTED when a byte has no token and there is no unknown token.

@@ -269,7 +269,7 @@ static const uint32_t LINE_BREAKS[][2] = {{'\n', '\n'}, {'\r', '\r'}};
 static const uint32_t CJK[][2] = {{0x0800, 0x9fa5}, {0xac00, 0xd7ff}};
 static const uint32_t CJK3[][2] = {{0x3040, 0x309f}, {0x30a0, 0x30ff}, {0x4e00, 0x9fa5}};
 static const uint32_t FALCON_SIGNS[][2] = {{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'`', '`'}, {'|', '|'}, {'~', '~'}};
-static const uint32_t DEFAULT_SIGNS[][2] = {{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'|', '|'}};  // and not ~, nor `
+static const uint32_t DEFAULT_SIGNS[][2] = {{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'|', '|'}, {'~', '~'}};  // and not `
 static const uint32_t DEEPSEEK_SIGNS[][2] = {{'!', '/'}, {':', '~'}, {0x2018, 0x201f}, {0x3000, 0x3002}, {0xff01, 0xff0f}, {0xff1a, 0xff5e}};
 // The letters with case, as DeepSeek LLM's expression lists them.
 static const uint32_t CASED[][2] = {

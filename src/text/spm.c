@@ -61,7 +61,12 @@ static nb_status read_scores(nb_spm *s, const nb_vocab *v, const nb_gguf *g, nb_
   return NB_OK;
 }
 
-nb_status nb_spm_init(nb_spm *s, const nb_vocab *v, const nb_gguf *g, nb_error *err) {
+static nb_token find_text(const nb_vocab *v, const char *text, size_t n) {
+  const nb_token id = nb_vocab_find(v, text, n);
+  return id != NB_TOKEN_NONE && nb_vocab_is(v, id, NB_KINDS_TEXT) ? id : NB_TOKEN_NONE;
+}
+
+nb_status nb_spm_init(nb_spm *s, nb_vocab *v, const nb_gguf *g, nb_error *err) {
   memset(s, 0, sizeof *s);
   for (size_t b = 0; b < 256; b++) s->byte_id[b] = NB_TOKEN_NONE;
   s->space_prefix = true;
@@ -72,6 +77,7 @@ nb_status nb_spm_init(nb_spm *s, const nb_vocab *v, const nb_gguf *g, nb_error *
     status = nb_fail(err, NB_E_UNSUPPORTED, "tokenizer.ggml.remove_extra_whitespaces is true, which is not supported for a vocabulary of the model \"llama\"");
   }
   if (status == NB_OK) status = read_scores(s, v, g, err);
+  if (status == NB_OK) status = nb_vocab_load_roles(v, g, true, true, err);
   if (status != NB_OK) return status;
   for (uint32_t i = 0; i < v->n_vocab; i++) {
     const nb_token id = (nb_token)i;
@@ -84,7 +90,7 @@ nb_status nb_spm_init(nb_spm *s, const nb_vocab *v, const nb_gguf *g, nb_error *
       note_joins(s, piece);
     }
   }
-  s->replacement = nb_vocab_find(v, "\xef\xbf\xbd", 3);
+  s->replacement = find_text(v, "\xef\xbf\xbd", 3);
   return NB_OK;
 }
 
@@ -93,11 +99,6 @@ typedef struct spm_context {
   const nb_vocab *v;
   const char *text;
 } spm_context;
-
-static nb_token find_text(const nb_vocab *v, const char *text, size_t n) {
-  const nb_token id = nb_vocab_find(v, text, n);
-  return id != NB_TOKEN_NONE && nb_vocab_is(v, id, NB_KINDS_TEXT) ? id : NB_TOKEN_NONE;
-}
 
 // The bits of a score as a number that grows as the score falls.
 static bool spm_joins(const void *context, const nb_symbol *left, const nb_symbol *right, uint32_t size, uint32_t *priority, nb_token *id) {
@@ -111,8 +112,9 @@ static bool spm_joins(const void *context, const nb_symbol *left, const nb_symbo
 }
 
 static nb_status put_unknown(const nb_vocab *v, uint8_t byte, bool *after_unknown, nb_token_sink *out, nb_error *err) {
-  if (v->unk == NB_TOKEN_NONE) return nb_fail(err, NB_E_UNSUPPORTED, "the vocabulary has no token for the byte 0x%02X of the text, nor one for unknown text", byte);
-  if (!*after_unknown) nb_token_put(out, v->unk);  // one for a whole run, as SentencePiece does
+  const nb_token unknown = nb_vocab_unknown(v);
+  if (unknown == NB_TOKEN_NONE) return nb_fail(err, NB_E_UNSUPPORTED, "the vocabulary has no token for the byte 0x%02X of the text, nor one for unknown text", byte);
+  if (!*after_unknown) nb_token_put(out, unknown);  // one for a whole run, as SentencePiece does
   *after_unknown = true;
   return NB_OK;
 }

@@ -14,8 +14,8 @@ typedef struct nb_spm {
                               // where it is not set no token can span the two, and the text is cut there. U+2581 counts as a space
 } nb_spm;
 
-// E_FORMAT for scores or kinds that are missing, of unequal length or no numbers, and byte tokens not spelled <0xHH>.
-nb_status nb_spm_init(nb_spm *s, const nb_vocab *v, const nb_gguf *g, nb_error *err);
+// E_FORMAT for scores or kinds that are missing, of unequal length or no numbers, and byte tokens not spelled <0xHH>. Loads the roles of the vocabulary, too.
+nb_status nb_spm_init(nb_spm *s, nb_vocab *v, const nb_gguf *g, nb_error *err);
 
 uint8_t nb_spm_byte(nb_str piece);  // of a byte token of this vocabulary
 

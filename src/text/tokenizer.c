@@ -23,7 +23,6 @@ nb_status nb_tokenizer_new(const nb_gguf *g, nb_tokenizer **out, nb_error *err) 
   t->model = spm ? NB_TOKENIZER_SPM : NB_TOKENIZER_BPE;
   status = nb_vocab_load(&t->vocab, g, err);
   if (status == NB_OK) status = spm ? nb_spm_init(&t->spm, &t->vocab, g, err) : nb_bpe_init(&t->bpe, &t->vocab, g, err);
-  if (status == NB_OK) status = nb_vocab_load_roles(&t->vocab, g, spm, spm || t->bpe.pre->add_bos, err);
   if (status == NB_OK) status = nb_special_init(&t->special, &t->vocab, err);
   if (status != NB_OK) {
     nb_tokenizer_free(t);

@@ -89,6 +89,12 @@ static inline nb_token_kind nb_vocab_kind(const nb_vocab *v, nb_token id) { retu
 
 static inline bool nb_vocab_is(const nb_vocab *v, nb_token id, unsigned kinds) { return kinds >> (v->kinds[id] & NB_KIND_MASK) & 1; }
 
+// The token that stands for text the vocabulary cannot spell; NB_TOKEN_NONE where it has none. A control token is none, whatever the file
+// says: no text may turn into one.
+static inline nb_token nb_vocab_unknown(const nb_vocab *v) {
+  return v->unk != NB_TOKEN_NONE && !nb_vocab_is(v, v->unk, NB_KIND(NB_TOKEN_CONTROL)) ? v->unk : NB_TOKEN_NONE;
+}
+
 // The id of a spelling, NB_TOKEN_NONE when there is none.
 nb_token nb_vocab_find(const nb_vocab *v, const char *text, size_t n);
 

@@ -183,6 +183,39 @@ static void test_logprobs(void) {
   logits[1] = NAN;
   nb_top_logprobs(logits, N, N, ids, lp);
   CHECK(ids[0] == 3 && ids[N - 1] == 1 && lp[N - 1] == -INFINITY);
+  logits[1] = INFINITY;  // overflowed: counts like one that is no number
+  CHECK(nb_logprob(logits, N, 1) == -INFINITY && nb_logprob(logits, N, 3) > -1.2);
+  nb_top_logprobs(logits, N, N, ids, lp);
+  CHECK(ids[0] == 3 && ids[N - 1] == 1 && lp[N - 1] == -INFINITY);
+  nb_top_logprobs(logits, N, 0, NULL, NULL);  // nothing wanted, nothing touched
+}
+
+// Logits and temperatures at the ends of what floats hold.
+static void test_extremes(void) {
+  float logits[N];
+  int counts[N];
+  nb_sampling o = greedy_off();
+  logits_of(logits);
+  for (float t = 1e-30f; t > 0; t /= 10) {  // ever nearer to greedy, down to where 1 / t is infinite
+    o.temperature = t;
+    draw(&o, logits, NULL, 0, 20, counts);
+    CHECK_EQ_INT(counts[1], 20);
+  }
+  const float temperatures[] = {0, 1e-45f, 1};
+  logits[4] = INFINITY;
+  for (int i = 0; i < 3; i++) {
+    o.temperature = temperatures[i];
+    draw(&o, logits, NULL, 0, 200, counts);
+    CHECK_EQ_INT(counts[4], 0);
+    CHECK(counts[1] > 40);
+  }
+  nb_sampler *s;
+  nb_error err;
+  nb_token id;
+  for (int i = 0; i < N; i++) logits[i] = i % 2 ? INFINITY : NAN;
+  CHECK(nb_sampler_new(N, &o, NULL, 0, &s, &err) == NB_OK);
+  CHECK_EQ_INT(nb_sampler_sample(s, logits, NULL, 0, &id, &err), NB_E_FORMAT);
+  nb_sampler_free(s);
 }
 
 int main(void) {
@@ -193,5 +226,6 @@ int main(void) {
   test_refused();
   test_seed();
   test_logprobs();
+  test_extremes();
   return check_result();
 }
