@@ -4,10 +4,9 @@
  */
 import { NibbleError, isNibbleError } from './errors.js'
 import { cutSegments } from './guard.js'
-import { Runner, Scope } from './jinja.js'
 import { globals } from './jinja-library.js'
-import { parse } from './jinja-parser.js'
-import { Builder, Text, fail, fromData } from './jinja-values.js'
+import { Scope, parse } from './jinja-parser.js'
+import { Text, fail, fromData, restart } from './jinja-values.js'
 import { NAMED_TEMPLATES } from './named-templates.js'
 
 /**
@@ -46,19 +45,16 @@ export class ChatTemplate {
    */
   run(context) {
     try {
-      const run = new Runner()
-      const names = globals(run, this.now)
-      names.set('raise_exception', ([message]) => {
-        throw new NibbleError('E_TEMPLATE', `the chat template refuses these messages: ${message instanceof Text ? message.text : 'it gives no reason'}`)
-      })
+      const scope = new Scope()
+      for (const [name, value] of globals(this.now())) scope.set(name, value)
+      restart()
       for (const [name, value] of Object.entries({ tools: null, documents: null, add_generation_prompt: false, ...context })) {
-        if (value !== undefined) names.set(name, fromData(value, name !== 'bos_token' && name !== 'eos_token'))
+        if (value !== undefined) scope.set(name, fromData(value, name !== 'bos_token' && name !== 'eos_token'))
       }
-      const scope = new Scope(run)
-      scope.names = names
-      const out = new Builder(run.charge)
-      this.program(new Scope(scope), out, run)
-      return out.done()
+      restart() // what the caller's getters did is not the template's
+      const out = new Text()
+      this.program(new Scope(scope), out)
+      return out
     } catch (error) {
       return rethrow('the chat template fails', error)
     }
