@@ -19,7 +19,6 @@ export function lex(source) {
   /** @type {Token[]} */
   const tokens = []
   let at = 0
-  let lineStart = true // the data that follows begins a line, even where a tag took the newline
   const put = (/** @type {Token['kind']} */ kind, /** @type {string} */ value) => tokens.push({ kind, value })
   /** Goes behind what is there. @param {RegExp} pattern */
   const take = (pattern) => {
@@ -28,20 +27,15 @@ export function lex(source) {
     if (match) at = pattern.lastIndex
     return match
   }
-  /** Goes behind what ends a tag. @param {RegExp} pattern */
-  const end = (pattern) => {
-    const match = take(pattern)
-    if (match) lineStart = match[0].endsWith('\n')
-    return match
-  }
   for (;;) {
     const from = at
     const tag = take(/\{[{%#]/g)?.[0]
     let data = text.slice(from, tag ? at - 2 : undefined)
     const sign = tag && text[at]
     const line = data.lastIndexOf('\n') + 1
+    const lineStart = line > 0 || from === 0 || text[from - 1] === '\n' // a tag may have taken the newline
     if (sign === '-') data = data.trimEnd()
-    else if (tag && tag !== '{{' && sign !== '+' && (line > 0 || lineStart) && !/[^ \t]/.test(data.slice(line))) data = data.slice(0, line)
+    else if (tag && tag !== '{{' && sign !== '+' && lineStart && !/[^ \t]/.test(data.slice(line))) data = data.slice(0, line)
     if (data) put('data', data)
     if (!tag) return tokens
     if (sign === '-' || (sign === '+' && tag !== '{{')) at++
@@ -49,12 +43,12 @@ export function lex(source) {
       const close = text.indexOf('#}', at)
       if (close < 0) fail('a comment has no end')
       at = Math.max(at, close - (/[-+]/.test(text[close - 1]) ? 1 : 0))
-      end(/-#\}\s*|\+#\}|#\}\n?/y)
+      take(/-#\}\s*|\+#\}|#\}\n?/y)
       continue
     }
     put('mark', tag)
     const close = tag === '{{' ? /\s*(?:-\}\}\s*|\}\})/y : /\s*(?:-%\}\s*|\+%\}|%\}\n?)/y
-    for (let brackets = 0; brackets > 0 || !end(close);) {
+    for (let brackets = 0; brackets > 0 || !take(close);) {
       const match = take(TOKEN)
       if (!match) {
         const rest = text.slice(at, at + 20).trim()

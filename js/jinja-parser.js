@@ -5,7 +5,7 @@
 import { OPERATORS, iterate, negate, slice } from './jinja.js'
 import { lex } from './jinja-lexer.js'
 import { attribute, bind, filter, test } from './jinja-library.js'
-import { Dict, Float, Missing, Namespace, TemplateError, Text, Tuple, charge, counted, describe, equal, fail, orMissing, textOf, truthy } from './jinja-values.js'
+import { Dict, Float, Missing, Namespace, Text, Tuple, charge, counted, describe, equal, fail, orMissing, textOf, truthy } from './jinja-values.js'
 
 /**
  * @typedef {import('./jinja-values.js').Value} Value
@@ -34,18 +34,22 @@ export class Scope extends Map {
 }
 
 const NESTING_MAX = 150
-const BREAK = new TemplateError('{% break %} stands outside of a loop')
-const CONTINUE = new TemplateError('{% continue %} stands outside of a loop')
-
+const BREAK = new Error('{% break %} stands outside of a loop')
+const CONTINUE = new Error('{% continue %} stands outside of a loop')
+/** @param {Error} to @returns {never} */
+const jump = (to) => {
+  throw to
+}
 /** @type {Map<string, Value>} */
 const CONSTANTS = new Map(Object.entries({ true: true, True: true, false: false, False: false, none: null, None: null }))
 
 // Names that no template can write
 const BODY = ' body'
 const CALLER = ' caller'
-
 /** @type {Arguments} */
 const noArguments = () => [[], new Map()]
+/** @type {(f: Evaluate) => Evaluate} */
+const part = counted
 
 /** What a body writes. @param {Execute} body @param {Scope} scope */
 function capture(body, scope) {
@@ -98,14 +102,12 @@ export function parse(source) {
     depth--
     return made
   }
-  /** Items between commas, up to a mark that is taken as well. @template T @param {string} close @param {() => T} item @returns {T[]} */
+  /** Items between commas, up to a mark that is taken as well. @template T @param {string} close @param {() => T} item */
   function parseItems(close, item) {
-    /** @type {T[]} */
     const items = []
     while (!takes(close)) {
-      if (items.length > 0) expect(',')
-      if (items.length > 0 && takes(close)) break
       items.push(item())
+      if (!sees(close) && !takes(',')) failHere(`'${close}'`)
     }
     return items
   }
@@ -116,23 +118,24 @@ export function parse(source) {
   function parseBody(...ends) {
     /** @type {Execute[]} */
     const steps = []
+    /** @type {Execute} */
+    const body = (scope, out) => steps.forEach((step) => step(scope, out))
     while (at < tokens.length) {
       const { kind, value } = tokens[at++]
       if (kind === 'data') {
         const text = new Text(value)
         steps.push((scope, out) => out.add(text))
       } else if (value === '{{') {
-        const evaluate = parseTuple()
-        expect('}}')
+        const evaluate = parseTuple('}}')
         steps.push((scope, out) => out.add(textOf(evaluate(scope))))
       } else {
         const name = takeName()
-        if (ends.includes(name)) return [(scope, out) => steps.forEach((step) => step(scope, out)), name]
+        if (ends.includes(name)) return [body, name]
         const statement = STATEMENTS.get(name) ?? fail(`{% ${name} %} is not a tag that chat templates may use, or it stands at a wrong place`)
         steps.push(counted(nested(statement)))
       }
     }
-    return ends[0] ? fail(`{% ${ends[0]} %} is missing`) : [(scope, out) => steps.forEach((step) => step(scope, out)), '']
+    return ends[0] ? fail(`{% ${ends[0]} %} is missing`) : [body, '']
   }
 
   /** The body of a tag that has one. @param {string} end */
@@ -159,25 +162,17 @@ export function parse(source) {
     if: parseIf,
     for: parseLoop,
     generation: () => parseBlock('endgeneration'),
-    break: () => parseJump(BREAK),
-    continue: () => parseJump(CONTINUE),
-
+    break: () => (expect('%}'), () => jump(BREAK)),
+    continue: () => (expect('%}'), () => jump(CONTINUE)),
     set() {
       const assign = parseTargets()
-      if (!takes('=')) {
-        const value = parseFiltered('endset')
-        return (scope) => assign(scope, value(scope))
-      }
-      const value = parseTuple()
-      expect('%}')
+      const value = takes('=') ? parseTuple('%}') : parseFiltered('endset')
       return (scope) => assign(scope, value(scope))
     },
-
     filter() {
       const value = parseFiltered('endfilter', true)
       return (scope, out) => out.add(textOf(value(scope)))
     },
-
     macro() {
       const name = takeName()
       expect('(')
@@ -185,7 +180,6 @@ export function parse(source) {
       const body = parseBlock('endmacro')
       return (scope) => scope.set(name, makeMacro(name, parameters, body, scope))
     },
-
     call() {
       const parameters = takes('(') ? parseParameters() : []
       const call = parseExpression()
@@ -198,18 +192,9 @@ export function parse(source) {
     },
   }))
 
-  /** @param {TemplateError} jump @returns {Execute} */
-  function parseJump(jump) {
-    expect('%}')
-    return () => {
-      throw jump
-    }
-  }
-
   /** @returns {Execute} */
   function parseIf() {
-    const condition = parseTuple()
-    expect('%}')
+    const condition = parseTuple('%}')
     const [body, next] = parseBody('endif', 'elif', 'else')
     const otherwise = next === 'elif' ? nested(parseIf) : next === 'else' ? parseBlock('endif') : expect('%}')
     return (scope, out) => (truthy(condition(scope)) ? body : otherwise)?.(scope, out)
@@ -225,12 +210,13 @@ export function parse(source) {
     const [body, next] = parseBody('endfor', 'else')
     const otherwise = next === 'else' ? parseBlock('endfor') : expect('%}')
     return (outer, out) => {
-      const items = iterate(from(outer)).filter((item) => {
-        if (!condition) return true
+      const all = iterate(from(outer))
+      const inner = (/** @type {Value} */ item) => {
         const scope = new Scope(outer)
         assign(scope, item)
-        return truthy(condition(scope))
-      })
+        return scope
+      }
+      const items = condition ? all.filter((item) => truthy(condition(inner(item)))) : all
       const loop = new Namespace(), { length } = items
       let i = 0
       /** @type {Value} */
@@ -241,12 +227,9 @@ export function parse(source) {
         const now = { index: i + 1, index0: i, revindex: length - i, revindex0: length - i - 1, first: i === 0, last: i === length - 1, length, depth: 1, depth0: 0,
           previtem: orMissing(items[i - 1], 'loop.previtem'), nextitem: orMissing(items[i + 1], 'loop.nextitem') }
         for (const [key, value] of Object.entries(now)) loop.set(key, value)
-        const scope = new Scope(outer)
-        scope.set('loop', loop)
-        assign(scope, items[i])
         charge(4)
         try {
-          body(scope, out)
+          body(inner(items[i]).set('loop', loop), out)
         } catch (error) {
           if (error === BREAK) break
           if (error !== CONTINUE) throw error
@@ -263,9 +246,8 @@ export function parse(source) {
       expect(')')
       return inner
     }
-    const name = takeName()
-    if (!takes('.')) return (scope, value) => scope.set(name, value)
-    const field = takeName()
+    const name = takeName(), field = takes('.') && takeName()
+    if (!field) return (scope, value) => scope.set(name, value)
     return (scope, value) => {
       const object = scope.find(name)
       if (!(object instanceof Namespace)) return fail(`'${name}.${field}' is set, but ${name} is no namespace`)
@@ -290,21 +272,21 @@ export function parse(source) {
 
   // Expressions, from what binds least
 
-  /** Expressions between commas, which make a tuple. @returns {Evaluate} */
-  function parseTuple() {
-    const parts = [parseExpression()]
-    const single = !sees(',')
-    while (takes(',') && ![')', '%}', '}}'].some((mark) => sees(mark))) parts.push(parseExpression())
-    return single ? parts[0] : counted((scope) => Tuple.from(parts, (evaluate) => evaluate(scope)))
+  /** Expressions up to a mark that is taken as well; commas make a tuple of them. @param {string} close @returns {Evaluate} */
+  function parseTuple(close) {
+    const from = at
+    const parts = parseItems(close, parseExpression)
+    if (parts.length === 1 && !sees(',', -2)) return parts[0]
+    return from === at - 1 && close !== ')' ? failHere('a value') : part((scope) => Tuple.from(parts, (evaluate) => evaluate(scope)))
   }
 
-  /** @returns {Evaluate} */
+  /** @type {() => Evaluate} */
   const parseExpression = () => nested(() => {
     const value = parseOr()
     if (!takes('if')) return value
     const condition = parseOr()
     const otherwise = takes('else') ? parseExpression() : () => new Missing('a condition without else')
-    return counted((scope) => (truthy(condition(scope)) ? value : otherwise)(scope))
+    return part((scope) => (truthy(condition(scope)) ? value : otherwise)(scope))
   })
 
   /** `or` and `and`, which stop at the first value that decides. @param {string} word @param {boolean} decides @param {() => Evaluate} next @returns {Evaluate} */
@@ -312,7 +294,7 @@ export function parse(source) {
     const a = next()
     if (!takes(word)) return a
     const b = nested(() => parseLogic(word, decides, next))
-    return counted((scope) => {
+    return part((scope) => {
       const left = a(scope)
       return truthy(left) === decides ? left : b(scope)
     })
@@ -323,7 +305,7 @@ export function parse(source) {
   function parseNot() {
     if (!takes('not')) return parseOperators(0)
     const value = nested(parseNot)
-    return counted((scope) => !truthy(value(scope)))
+    return part((scope) => !truthy(value(scope)))
   }
 
   /** Operators of one rank, from the left; there is one comparison alone. @param {number} rank @returns {Evaluate} */
@@ -336,7 +318,7 @@ export function parse(source) {
       if (!operate) break
       at += sign === 'not in' ? 2 : 1
       const a = value, b = parseOperators(rank + 1)
-      value = counted((scope) => operate(a(scope), b(scope)))
+      value = part((scope) => operate(a(scope), b(scope)))
     } while (rank > 0)
     return value
   }
@@ -345,7 +327,7 @@ export function parse(source) {
   function parseUnary(filters = true) {
     if (!takes('-')) return parsePostfix(parsePrimary(), filters)
     const value = nested(() => parseUnary(false))
-    return parsePostfix(counted((scope) => negate(0, value(scope))), filters)
+    return parsePostfix(part((scope) => negate(0, value(scope))), filters)
   }
 
   /** @returns {Evaluate} */
@@ -354,7 +336,7 @@ export function parse(source) {
     if (kind === 'name') {
       const constant = CONSTANTS.get(value)
       if (value === 'varargs' || value === 'kwargs') fail(`'${value}' is not supported`)
-      return constant !== undefined ? () => constant : counted((scope) => scope.find(value))
+      return constant !== undefined ? () => constant : part((scope) => scope.find(value))
     }
     if (kind === 'number') {
       const number = /\D/.test(value) ? new Float(Number(value)) : Number(value)
@@ -364,15 +346,10 @@ export function parse(source) {
       const text = new Text(value)
       return () => text
     }
-    if (value === '(') {
-      if (takes(')')) return () => new Tuple()
-      const inner = parseTuple()
-      expect(')')
-      return inner
-    }
+    if (value === '(') return parseTuple(')')
     if (value === '[') {
       const items = parseItems(']', parseExpression)
-      return counted((scope) => items.map((item) => item(scope)))
+      return part((scope) => items.map((item) => item(scope)))
     }
     if (value === '{') {
       const items = parseItems('}', () => {
@@ -380,7 +357,7 @@ export function parse(source) {
         expect(':')
         return { key, value: parseExpression() }
       })
-      return counted((scope) => items.reduce((dict, { key, value }) => dict.put(key(scope), value(scope)), new Dict()))
+      return part((scope) => items.reduce((dict, { key, value }) => dict.put(key(scope), value(scope)), new Dict()))
     }
     at--
     return failHere('a value')
@@ -397,14 +374,14 @@ export function parse(source) {
       if (bare || (filters && takes('|'))) {
         const name = takeName()
         const given = takes('(') ? parseArguments() : noArguments
-        value = counted((scope) => filter(name, v(scope), ...given(scope)))
+        value = part((scope) => filter(name, v(scope), ...given(scope)))
       } else if (filters && takes('is')) {
         const negated = takes('not'), name = takeName()
         const given = parseTestArguments()
-        value = counted((scope) => test(name, v(scope), ...given(scope)) !== negated)
+        value = part((scope) => test(name, v(scope), ...given(scope)) !== negated)
       } else if (takes('.')) {
         const key = new Text(takeName())
-        value = counted((scope) => attribute(v(scope), key, true))
+        value = part((scope) => attribute(v(scope), key, true))
       } else if (takes('[')) value = parseSubscript(v)
       else if (takes('(')) value = parseCall(v)
       else return value
@@ -417,7 +394,7 @@ export function parse(source) {
     const bounds = [bound()]
     while (takes(':')) bounds.push(bound())
     expect(']')
-    return counted((scope) => {
+    return part((scope) => {
       const v = object(scope), [key, ...rest] = bounds.map((bound) => bound(scope))
       return rest.length > 0 ? slice(v, [key, ...rest]) : attribute(v, key)
     })
@@ -426,7 +403,7 @@ export function parse(source) {
   /** @param {Evaluate} callee @returns {Evaluate} */
   function parseCall(callee) {
     const given = parseArguments()
-    return counted((scope) => {
+    return part((scope) => {
       const caller = scope.get(CALLER) // of a {% call %}, which hands it to its outermost call
       scope.delete(CALLER)
       const f = callee(scope)
@@ -439,7 +416,7 @@ export function parse(source) {
   /** @returns {Arguments} */
   function parseArguments() {
     const items = parseItems(')', () => {
-      const name = sees('=', 1) ? takeName() : undefined
+      const name = sees('=', 1) && takeName()
       if (name) expect('=')
       return { name, value: parseExpression() }
     })

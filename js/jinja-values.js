@@ -4,12 +4,9 @@
  * None is null, ints are numbers, lists are arrays.
  */
 
-/** What a template does wrong, or what is done wrong to it; js/template.js makes a NibbleError of it. */
-export class TemplateError extends Error {}
-
-/** @param {string} message @returns {never} */
+/** What a template does wrong, or what is done wrong to it; js/template.js makes a NibbleError of it. @param {string} message @returns {never} */
 export const fail = (message) => {
-  throw new TemplateError(message)
+  throw new Error(message)
 }
 
 // Limits. They count here, for all: one template runs at a time, and while it runs nothing of the caller's does.
@@ -22,9 +19,7 @@ const TEXT_MAX = 1 << 23 // characters of a string, and of the output
 let steps = 0
 let depth = 0
 
-export function restart() {
-  steps = depth = 0
-}
+export const restart = () => void (steps = depth = 0)
 
 /** @param {number} cost */
 export function charge(cost) {
@@ -32,12 +27,7 @@ export function charge(cost) {
   if (steps > STEPS_MAX) fail(`it takes more than ${STEPS_MAX} steps; does it loop without end?`)
 }
 
-/**
- * A function each call of which is a step and one level of depth.
- * @template {any[]} A, R
- * @param {(...args: A) => R} f
- * @returns {(...args: A) => R}
- */
+/** A function each call of which is a step and one level of depth. @template {any[]} A, R @param {(...args: A) => R} f @returns {(...args: A) => R} */
 export const counted = (f) => (...args) => {
   charge(1)
   if (depth >= DEPTH_MAX) fail(`it nests or recurses deeper than ${DEPTH_MAX}`)
@@ -65,6 +55,8 @@ export function chargeText(length) {
 export const chargeSize = (v) => charge(1 + ((size(v) ?? 0) >> 4))
 
 // Types
+
+const PAIR = /[\ud800-\udbff][\udc00-\udfff]/ // one code point in two units
 
 /**
  * A string. Beside its text goes a mask of the same length, in which 'u' marks what is not the template's own: two strings that are cut,
@@ -107,15 +99,12 @@ export class Text {
     let at = 0
     return Array.from(this.text, (c) => this.cut(at, (at += c.length)))
   }
+  get length() {
+    return PAIR.test(this.text) ? [...this.text].length : this.text.length
+  }
   /** Where the code point of an index begins, in UTF-16 units. @param {number} index  not negative */
   offset(index) {
-    return this.wide ? [...this.text].slice(0, index).join('').length : Math.min(index, this.text.length)
-  }
-  get length() {
-    return this.wide ? [...this.text].length : this.text.length
-  }
-  get wide() {
-    return /[\ud800-\udbff][\udc00-\udfff]/.test(this.text)
+    return PAIR.test(this.text) ? [...this.text].slice(0, index).join('').length : Math.min(index, this.text.length)
   }
 }
 
@@ -126,7 +115,6 @@ export class Float {
     this.value = value
   }
 }
-
 /** Jinja's undefined, which knows what is missing. */
 export class Missing {
   /** @param {string} what */
@@ -134,7 +122,6 @@ export class Missing {
     this.what = what
   }
 }
-
 /** None is a value: only what is undefined is missing. @param {Value | undefined} v @param {string} what */
 export const orMissing = (v, what) => (v === undefined ? new Missing(what) : v)
 
@@ -182,10 +169,8 @@ export function describe(v) {
 
 /** @param {Value} v @returns {number | undefined} */
 export const asNumber = (v) => (typeof v === 'boolean' ? Number(v) : v instanceof Float ? v.value : typeof v === 'number' ? v : undefined)
-
 /** @param {Value} v @returns {number | undefined} */
 export const size = (v) => (v instanceof Text ? v.text.length : Array.isArray(v) ? v.length : v instanceof Dict ? v.size : undefined)
-
 /** @param {Value | undefined} v */
 export const truthy = (v) => !(v == null || v instanceof Missing) && (asNumber(v) ?? size(v)) !== 0
 
@@ -213,8 +198,6 @@ export const compare = counted((a, b) => {
   const i = a.findIndex((x, i) => i >= b.length || !equal(x, b[i]))
   return i < 0 ? a.length - b.length : i < b.length ? compare(a[i], b[i]) : 1
 })
-
-// Values as text
 
 /** @typedef {{json: boolean, ascii?: boolean, indent: string, item: string | Text, key: string | Text, sort?: boolean}} Style */
 
@@ -271,24 +254,18 @@ export const write = counted((out, v, style, margin) => {
     const pairs = v.pairs()
     if (style.sort) pairs.sort(([a], [b]) => compare(a, b))
     list('{', pairs, '}', ([key, value]) => {
-      if (!json || key instanceof Text) inner(key)
-      else {
-        out.add('"')
-        inner(key)
-        out.add('"')
-      }
-      out.add(style.key)
+      const quote = json && !(key instanceof Text) ? '"' : ''
+      out.add(quote)
+      inner(key)
+      out.add(quote).add(style.key)
       inner(value)
     })
   } else fail(`${describe(v)} cannot be written as text`)
 })
 
-// Data of the caller
-
 /**
- * Plain data as values; `user` says whether its strings are text of a person. Functions and the like become nothing; what objects inherit is
- * not looked at.
- * @type {(data: unknown, user: boolean) => Value}
+ * Plain data of the caller as values; `user` says whether its strings are text of a person. Functions and the like become nothing; what
+ * objects inherit is not looked at. @type {(data: unknown, user: boolean) => Value}
  */
 export const fromData = counted((data, user) => {
   const text = (/** @type {string} */ s) => new Text(s, user ? 'u'.repeat(s.length) : undefined)

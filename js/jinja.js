@@ -17,7 +17,6 @@ export function iterate(v) {
 
 /** @param {Value | undefined} v @returns {Text} */
 export const needText = (v) => (v instanceof Text ? v : fail(`a string is needed, not ${describe(v ?? null)}`))
-
 /** @param {Value} v @returns {number} */
 export const needNumber = (v) => asNumber(v) ?? fail(`a number is needed, not ${describe(v)}`)
 
@@ -70,10 +69,7 @@ const arithmetic = (sign, compute, other) => (a, b) => {
   return float ? new Float(n) : n + 0
 }
 
-/**
- * By rank, those that bind least first.
- * @typedef {(a: Value, b: Value) => Value} Operator
- */
+/** By rank, those that bind least first. @typedef {(a: Value, b: Value) => Value} Operator */
 export const OPERATORS = /** @type {Record<string, Operator>[]} */ ([
   {
     '==': equal,
