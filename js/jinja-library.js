@@ -2,14 +2,10 @@
  * The methods, filters, tests and functions that templates may use.
  */
 import { NibbleError } from './errors.js'
-import { contains, itemAt, iterate, join, needNumber, needText, slice, sought } from './jinja.js'
+import { contains, itemAt, iterate, join, needNumber, needText, slice, sought, toNumber } from './jinja.js'
 import { Dict, Float, Missing, Namespace, Text, asNumber, charge, chargeList, chargeSize, compare, describe, equal, fail, orMissing, size, textOf, truthy, write } from './jinja-values.js'
 
-/**
- * @typedef {import('./jinja-values.js').Value} Value
- * @typedef {import('./jinja-values.js').Named} Named
- * @typedef {(v: Value, args: Value[], named: Named) => any} Operation
- */
+/** @typedef {import('./jinja-values.js').Value} Value @typedef {import('./jinja-values.js').Named} Named @typedef {(v: Value, args: Value[], named: Named) => any} Operation */
 
 /** Arguments in the order of the parameters, undefined where none is given. @param {string} what @param {string[]} parameters @param {Value[]} args @param {Named} named */
 export function bind(what, parameters, args, named) {
@@ -51,15 +47,13 @@ function strip(t, chars, left, right) {
 
 /** @param {Text} t @param {Value | undefined} separator @param {number} [most] */
 function split(t, separator, most = -1) {
-  /** @type {Text[]} */
-  const parts = []
-  let at = 0
   if (separator == null) {
     if (most >= 0) fail('split() takes maxsplit with a separator only')
-    for (const { 0: word, index } of t.text.matchAll(NO_SPACE)) parts.push(t.cut(index, index + word.length))
-    return parts
+    return Array.from(t.text.matchAll(NO_SPACE), ({ 0: word, index }) => t.cut(index, index + word.length))
   }
   const by = sought(t, separator) || fail('an empty string is no separator, and nothing to replace')
+  const parts = []
+  let at = 0
   for (let next; parts.length !== most && (next = t.text.indexOf(by, at)) >= 0; at = next + by.length) {
     charge(4)
     parts.push(t.cut(at, next))
@@ -88,8 +82,7 @@ function recase(t, change, pattern) {
 /** @param {Text} t @param {RegExp} [pattern] */
 const upper = (t, pattern) => recase(t, (c) => c.toUpperCase(), pattern)
 const lower = (/** @type {Text} */ t) => recase(t, (c) => c.toLowerCase())
-/** @param {Text} t */
-const capitalize = (t) => upper(lower(t), /^[^]/gu)
+const capitalize = (/** @type {Text} */ t) => upper(lower(t), /^[^]/gu)
 
 /** Of one affix, or several. @param {Value} affix @param {(affix: string) => boolean} test */
 const anyAffix = (affix, test) => (Array.isArray(affix) ? affix : [affix]).some((a) => test(needText(a).text))
@@ -120,10 +113,7 @@ const strings = define({
 
 /** What changes a dict or list in place is left out: Python's sandbox refuses it, too. */
 const dicts = define({
-  'get key default': (d, key, otherwise = null) => {
-    const value = d.at(key)
-    return value === undefined ? otherwise : value
-  },
+  'get key default': (d, key, otherwise = null) => (d.has(Dict.hash(key)) ? d.at(key) : otherwise),
   items: (d) => d.pairs(),
   keys: iterate,
   values: (/** @type {Dict} */ d) => d.pairs().map(([, value]) => value),
@@ -149,35 +139,17 @@ export function attribute(object, key, dot) {
 
 /** @param {Value} v @param {number} by */
 const remainder = (v, by) => needNumber(v) - by * Math.floor(needNumber(v) / by)
-/** @param {Value} v */
-const iterable = (v) => size(v) !== undefined || v instanceof Missing
-
 const tests = define({
-  defined: (v) => !(v instanceof Missing),
-  undefined: (v) => v instanceof Missing,
-  none: (v) => v === null,
-  boolean: (v) => typeof v === 'boolean',
-  true: (v) => v === true,
-  false: (v) => v === false,
-  integer: (v) => typeof v === 'number',
-  float: (v) => v instanceof Float,
-  number: (v) => asNumber(v) !== undefined,
-  string: (v) => v instanceof Text,
-  mapping: (v) => v instanceof Dict,
-  'sequence|iterable': iterable,
+  defined: (v) => !(v instanceof Missing), undefined: (v) => v instanceof Missing,
+  none: (v) => v === null, true: (v) => v === true, false: (v) => v === false, boolean: (v) => typeof v === 'boolean',
+  integer: (v) => typeof v === 'number', float: (v) => v instanceof Float, number: (v) => asNumber(v) !== undefined,
+  string: (v) => v instanceof Text, mapping: (v) => v instanceof Dict, 'sequence|iterable': (v) => size(v) !== undefined || v instanceof Missing,
   callable: (v) => typeof v === 'function',
-  odd: (v) => remainder(v, 2) === 1,
-  even: (v) => remainder(v, 2) === 0,
-  'divisibleby num': (v, by) => remainder(v, needNumber(by)) === 0,
-  'in seq': contains,
-  'eq|equalto|== other': equal,
-  'ne|!= other': (a, b) => !equal(a, b),
-  'lt other': (a, b) => compare(a, b) < 0,
-  'le other': (a, b) => compare(a, b) <= 0,
-  'gt other': (a, b) => compare(a, b) > 0,
-  'ge other': (a, b) => compare(a, b) >= 0,
+  odd: (v) => remainder(v, 2) === 1, even: (v) => remainder(v, 2) === 0, 'divisibleby num': (v, by) => remainder(v, needNumber(by)) === 0,
+  'in seq': contains, 'eq|equalto|== other': equal, 'ne|!= other': (a, b) => !equal(a, b),
+  'lt other': (a, b) => compare(a, b) < 0, 'le other': (a, b) => compare(a, b) <= 0,
+  'gt other': (a, b) => compare(a, b) > 0, 'ge other': (a, b) => compare(a, b) >= 0,
 })
-
 /** @param {string} name @param {Value} v @param {Value[]} args @param {Named} [named] @returns {boolean} */
 export const test = (name, v, args, named = new Map()) => (tests.get(name) ?? fail(`there is no test '${name}'`))(v, args, named)
 
@@ -205,10 +177,10 @@ const selector = (keep, byAttribute) => (/** @type {Value} */ v, /** @type {Valu
   })
 }
 
-/** @param {Value} v @returns {number | undefined} */
-function parseNumber(v) {
-  if (!(v instanceof Text)) return asNumber(v)
-  return /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(v.text) ? Number(v.text) : undefined
+/** @param {Value} v @param {Value} otherwise  where v is no number @param {(n: number) => Value} make */
+function parseNumber(v, otherwise, make) {
+  const n = v instanceof Text && /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(v.text) ? Number(v.text) : asNumber(v)
+  return n === undefined ? otherwise : make(n)
 }
 
 const filters = define({
@@ -223,14 +195,8 @@ const filters = define({
     d instanceof Dict ? d.pairs() : fail(`dictsort does not go with ${describe(d)}`), (pair) => fold(pair[by?.text === 'value' ? 1 : 0], caseSensitive), reverse),
   first: (v) => orMissing(iterate(v)[0], 'the first of nothing'),
   last: (v) => orMissing(iterate(v).at(-1), 'the last of nothing'),
-  'float default': (v, otherwise = new Float(0)) => {
-    const n = parseNumber(v)
-    return n === undefined ? otherwise : new Float(n)
-  },
-  'int default': (v, otherwise = 0) => {
-    const n = Math.trunc(parseNumber(v) ?? NaN)
-    return Number.isSafeInteger(n) ? n + 0 : otherwise
-  },
+  'float default': (v, otherwise = new Float(0)) => parseNumber(v, otherwise, (n) => toNumber(n, true)),
+  'int default': (v, otherwise = 0) => parseNumber(v, otherwise, (n) => toNumber(Math.trunc(n), false)),
   'indent width first blank': (v, width = 4, first, blank) => {
     const by = width instanceof Text ? width : new Text(' '.repeat(Math.min(1000, Math.max(0, needNumber(width)))))
     return join(lines(textOf(v).cut(0).add('\n')).map((line, i) => ((i === 0 ? truthy(first) : truthy(blank) || line.text) ? join([by, line]) : line)), new Text('\n'))
@@ -268,7 +234,6 @@ const filters = define({
     return iterate(v).filter((item) => seen.size < seen.add(Dict.hash(fold(item))).size)
   },
 })
-
 /** @param {string} name @param {Value} v @param {Value[]} args @param {Named} named @returns {Value} */
 export const filter = (name, v, args, named) => (filters.get(name) ?? fail(`there is no filter '${name}'`))(v, args, named)
 

@@ -2,10 +2,10 @@
  * Jinja source to functions that run it. The grammar is that of Python's Jinja2 less what chat templates have no use for:
  * blocks, inheritance, imports, raw text, powers, comparisons in a row, calls with * or **.
  */
-import { OPERATORS, iterate, negate, slice } from './jinja.js'
+import { OPERATORS, iterate, negate, slice, toNumber } from './jinja.js'
 import { lex } from './jinja-lexer.js'
 import { attribute, bind, filter, test } from './jinja-library.js'
-import { Dict, Float, Missing, Namespace, Text, Tuple, charge, counted, describe, equal, fail, orMissing, textOf, truthy } from './jinja-values.js'
+import { Dict, Missing, Namespace, Text, Tuple, charge, counted, describe, equal, fail, orMissing, textOf, truthy } from './jinja-values.js'
 
 /**
  * @typedef {import('./jinja-values.js').Value} Value
@@ -26,10 +26,8 @@ export class Scope extends Map {
   }
   /** @param {string} name @returns {Value} */
   find(name) {
-    /** @type {Scope | undefined} */
-    let scope = this
-    while (scope && !scope.has(name)) scope = scope.parent
-    return scope ? /** @type {Value} */ (scope.get(name)) : new Missing(`'${name}'`)
+    if (!this.has(name) && this.parent) return this.parent.find(name)
+    return orMissing(this.get(name), `'${name}'`)
   }
 }
 
@@ -73,8 +71,6 @@ export function parse(source) {
   const tokens = lex(source)
   let at = 0
   let depth = 0
-
-  // Tokens
 
   /** @param {string} value  of a name or mark @param {number} [ahead] */
   function sees(value, ahead = 0) {
@@ -330,7 +326,6 @@ export function parse(source) {
     return parsePostfix(part((scope) => negate(0, value(scope))), filters)
   }
 
-  /** @returns {Evaluate} */
   function parsePrimary() {
     const { kind, value } = tokens[at++] ?? fail('it ends within an expression')
     if (kind === 'name') {
@@ -338,13 +333,9 @@ export function parse(source) {
       if (value === 'varargs' || value === 'kwargs') fail(`'${value}' is not supported`)
       return constant !== undefined ? () => constant : part((scope) => scope.find(value))
     }
-    if (kind === 'number') {
-      const number = /\D/.test(value) ? new Float(Number(value)) : Number(value)
-      return () => number
-    }
-    if (kind === 'string') {
-      const text = new Text(value)
-      return () => text
+    if (kind === 'number' || kind === 'string') {
+      const constant = kind === 'string' ? new Text(value) : toNumber(Number(value), /\D/.test(value))
+      return () => constant
     }
     if (value === '(') return parseTuple(')')
     if (value === '[') {
@@ -352,22 +343,14 @@ export function parse(source) {
       return part((scope) => items.map((item) => item(scope)))
     }
     if (value === '{') {
-      const items = parseItems('}', () => {
-        const key = parseExpression()
-        expect(':')
-        return { key, value: parseExpression() }
-      })
+      const items = parseItems('}', () => ({ key: parseExpression(), value: (expect(':'), parseExpression()) }))
       return part((scope) => items.reduce((dict, { key, value }) => dict.put(key(scope), value(scope)), new Dict()))
     }
     at--
     return failHere('a value')
   }
 
-  /**
-   * What follows a value: .name, [index], (arguments); filters and tests where they may.
-   * @param {Evaluate} value @param {boolean} filters @param {boolean} [bare]  the first filter has no | before it
-   * @returns {Evaluate}
-   */
+  /** What follows a value: .name, [index], (arguments), filters, tests. @param {Evaluate} value @param {boolean} filters @param {boolean} [bare]  the first filter has no | */
   function parsePostfix(value, filters, bare) {
     for (; ; bare = false) {
       const v = value
@@ -388,7 +371,7 @@ export function parse(source) {
     }
   }
 
-  /** @param {Evaluate} object @returns {Evaluate} */
+  /** @param {Evaluate} object */
   function parseSubscript(object) {
     const bound = () => (sees(':') || sees(']') ? () => null : parseExpression())
     const bounds = [bound()]
@@ -420,17 +403,9 @@ export function parse(source) {
       if (name) expect('=')
       return { name, value: parseExpression() }
     })
-    return (scope) => {
-      /** @type {Value[]} */
-      const args = []
-      /** @type {Named} */
-      const named = new Map()
-      for (const { name, value } of items) {
-        if (name) named.set(name, value(scope))
-        else args.push(value(scope))
-      }
-      return [args, named]
-    }
+    const plain = items.filter(({ name }) => !name), named = items.slice(plain.length)
+    if (!named.every(({ name }) => name)) fail('an argument without a name follows one that has one')
+    return (scope) => [plain.map(({ value }) => value(scope)), new Map(named.map(({ name, value }) => [/** @type {string} */ (name), value(scope)]))]
   }
 
   /** A test takes arguments in brackets, or one without. @returns {Arguments} */

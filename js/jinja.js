@@ -20,6 +20,12 @@ export const needText = (v) => (v instanceof Text ? v : fail(`a string is needed
 /** @param {Value} v @returns {number} */
 export const needNumber = (v) => asNumber(v) ?? fail(`a number is needed, not ${describe(v)}`)
 
+/** Within what JavaScript holds exactly. @param {number} n @param {boolean} float @returns {Value} */
+export function toNumber(n, float) {
+  if (!(float ? Number.isFinite(n) : Number.isSafeInteger(n))) fail('a number is too large, or comes of a division by zero')
+  return float ? new Float(n) : n + 0
+}
+
 /** The spelling of a part to search a text for, which takes up to the product of their lengths. @param {Text} text @param {Value | undefined} part */
 export function sought(text, part) {
   const { text: spelling } = needText(part)
@@ -64,9 +70,7 @@ export function contains(v, container) {
 const arithmetic = (sign, compute, other) => (a, b) => {
   const x = asNumber(a), y = asNumber(b)
   if (x === undefined || y === undefined) return other?.(a, b) ?? fail(`${sign} does not go with ${describe(a)} and ${describe(b)}`)
-  const n = compute(x, y), float = sign === '/' || a instanceof Float || b instanceof Float
-  if (!(float ? Number.isFinite(n) : Number.isSafeInteger(n))) fail(`${x} ${sign} ${y} is too large, or no number`)
-  return float ? new Float(n) : n + 0
+  return toNumber(compute(x, y), sign === '/' || a instanceof Float || b instanceof Float)
 }
 
 /** By rank, those that bind least first. @typedef {(a: Value, b: Value) => Value} Operator */

@@ -9,10 +9,7 @@ import { Scope, parse } from './jinja-parser.js'
 import { Text, fail, fromData, restart } from './jinja-values.js'
 import { NAMED_TEMPLATES } from './named-templates.js'
 
-/**
- * @typedef {import('./guard.js').Segment} Segment
- * @typedef {import('./guard.js').Specials} Specials
- */
+/** @typedef {import('./guard.js').Segment} Segment @typedef {import('./guard.js').Specials} Specials */
 
 const SOURCE_MAX = 1 << 18 // characters; the longest in use have 20,000
 
@@ -25,10 +22,7 @@ function rethrow(what, error) {
 }
 
 export class ChatTemplate {
-  /**
-   * @param {string} source  Jinja
-   * @param {{now?: () => Date}} [options]  now: what strftime_now() tells
-   */
+  /** @param {string} source  Jinja @param {{now?: () => Date}} [options]  now: what strftime_now() tells */
   constructor(source, { now = () => new Date() } = {}) {
     this.now = now
     try {
@@ -39,10 +33,7 @@ export class ChatTemplate {
     }
   }
 
-  /**
-   * @param {Record<string, unknown>} context
-   * @returns {Text}
-   */
+  /** @param {Record<string, unknown>} context */
   run(context) {
     try {
       const scope = new Scope()
@@ -60,11 +51,7 @@ export class ChatTemplate {
     }
   }
 
-  /**
-   * The prompt as text.
-   * @param {Record<string, unknown>} context  messages, tools, documents, add_generation_prompt, bos_token, eos_token, and whatever else it knows
-   * @returns {string}
-   */
+  /** The prompt. @param {Record<string, unknown>} context  messages, tools, documents, add_generation_prompt, bos_token, eos_token, and whatever else it knows */
   render(context) {
     return this.run(context).text
   }
@@ -72,9 +59,7 @@ export class ChatTemplate {
   /**
    * The prompt in pieces: control tokens are to be recognised in those that are special. Nearly always it is one; text of the context that
    * spells a control token, or would complete one, is cut out.
-   * @param {Record<string, unknown>} context
-   * @param {Specials} specials
-   * @returns {Segment[]}
+   * @param {Record<string, unknown>} context @param {Specials} specials @returns {Segment[]}
    */
   segments(context, specials) {
     const { text, mask } = this.run(context)
@@ -82,10 +67,7 @@ export class ChatTemplate {
   }
 }
 
-/**
- * @param {string} source  Jinja, or the name of a template of named-templates.js
- * @param {{now?: () => Date}} [options]
- */
+/** @param {string} source  Jinja, or the name of a template of named-templates.js @param {{now?: () => Date}} [options] */
 export function compileTemplate(source, options) {
   if (!/^[\w.-]{1,40}$/.test(source)) return new ChatTemplate(source, options)
   if (Object.hasOwn(NAMED_TEMPLATES, source)) return new ChatTemplate(NAMED_TEMPLATES[source], options)
