@@ -33,10 +33,7 @@ const tries = new WeakMap()
  * Goes through the text as the tokenizer does: at each place the longest spelling wins. A control token that has user text in it must not be
  * found, so a segment without control tokens goes from where it begins to where it ends, or to where the next one of the template's own begins.
  * Each segment begins where the tokenizer would begin anew, so that it finds in it what was found here.
- * @param {string} text
- * @param {string} mask  of the same length, 'u' for what is user text
- * @param {Specials} specials
- * @returns {Segment[]}
+ * @param {string} text @param {string} mask  of the same length, 'u' for what is user text @param {Specials} specials
  */
 export function cutSegments(text, mask, specials) {
   let trie = tries.get(specials)

@@ -3,11 +3,13 @@
  */
 import { NibbleError } from './errors.js'
 import { contains, itemAt, iterate, join, needNumber, needText, slice, sought, toNumber } from './jinja.js'
-import { Dict, Float, Missing, Namespace, Text, asNumber, charge, chargeList, chargeSize, compare, describe, equal, fail, orMissing, size, textOf, truthy, write } from './jinja-values.js'
+import { Dict, Float, Missing, Namespace, Text, asNumber, charge, chargeList, chargeSize, compare, describe, equal } from './jinja-values.js'
+import { fail, orMissing, size, textOf, truthy, write } from './jinja-values.js'
 
-/** @typedef {import('./jinja-values.js').Value} Value @typedef {import('./jinja-values.js').Named} Named @typedef {(v: Value, args: Value[], named: Named) => any} Operation */
+/** @typedef {import('./jinja-values.js').Value} Value @typedef {import('./jinja-values.js').Named} Named */
+/** @typedef {(v: Value, args: Value[], named: Named) => any} Operation */
 
-/** Arguments in the order of the parameters, undefined where none is given. @param {string} what @param {string[]} parameters @param {Value[]} args @param {Named} named */
+/** Arguments in the order of the parameters. @param {string} what @param {string[]} parameters @param {Value[]} args @param {Named} named */
 export function bind(what, parameters, args, named) {
   if (args.length > parameters.length) fail(`${what} takes ${parameters.length} arguments, not ${args.length}`)
   for (const name of named.keys()) if (!parameters.includes(name)) fail(`${what} takes no argument '${name}'`)
@@ -88,9 +90,7 @@ const capitalize = (/** @type {Text} */ t) => upper(lower(t), /^[^]/gu)
 const anyAffix = (affix, test) => (Array.isArray(affix) ? affix : [affix]).some((a) => test(needText(a).text))
 
 const strings = define({
-  upper: (t) => upper(t),
-  lower,
-  capitalize,
+  upper: (t) => upper(t), lower, capitalize,
   title: (t) => upper(lower(t), /(?<!\p{L})\p{L}/gu),
   'strip chars': (t, chars) => strip(t, chars, true, true),
   'lstrip chars': (t, chars) => strip(t, chars, true, false),
@@ -114,8 +114,7 @@ const strings = define({
 /** What changes a dict or list in place is left out: Python's sandbox refuses it, too. */
 const dicts = define({
   'get key default': (d, key, otherwise = null) => (d.has(Dict.hash(key)) ? d.at(key) : otherwise),
-  items: (d) => d.pairs(),
-  keys: iterate,
+  items: (d) => d.pairs(), keys: iterate,
   values: (/** @type {Dict} */ d) => d.pairs().map(([, value]) => value),
 })
 
@@ -155,18 +154,23 @@ export const test = (name, v, args, named = new Map()) => (tests.get(name) ?? fa
 
 // Filters
 
-/** item.a.b, or item[0] where a part of the path is a number; the item itself without a path. @param {Value} item @param {Value | undefined} path @returns {Value} */
-const follow = (item, path) => (path == null ? item : textOf(path).text.split('.').reduce((value, part) => attribute(value, /^\d+$/.test(part) ? Number(part) : new Text(part)), item))
+/** item.a.b, or item[0] where a part of the path is a number; the item itself without a path. @type {(item: Value, path?: Value) => Value} */
+const follow = (item, path) => {
+  const parts = path == null ? [] : textOf(path).text.split('.')
+  return parts.reduce((value, part) => attribute(value, /^\d+$/.test(part) ? Number(part) : new Text(part)), item)
+}
 
 /** Strings without regard to case, unless that is asked for. @param {Value} v @param {Value} [caseSensitive] @returns {Value} */
 const fold = (v, caseSensitive) => (v instanceof Text && !truthy(caseSensitive) ? lower(v) : v)
-
 /** @param {Value[]} items @param {(item: any) => Value} [key] @param {Value} [reverse] */
 function sorted(items, key = (item) => fold(item), reverse) {
   const keyed = items.map((item) => ({ key: key(item), item }))
   const sign = truthy(reverse) ? -1 : 1
   return keyed.sort((a, b) => sign * compare(a.key, b.key)).map(({ item }) => item)
 }
+
+/** @param {Value} v */
+const pairs = (v) => (v instanceof Dict ? v.pairs() : fail(`a dict is needed, not ${describe(v)}`))
 
 /** select, reject and their kin. @param {boolean} keep @param {boolean} byAttribute */
 const selector = (keep, byAttribute) => (/** @type {Value} */ v, /** @type {Value[]} */ args) => {
@@ -179,29 +183,27 @@ const selector = (keep, byAttribute) => (/** @type {Value} */ v, /** @type {Valu
 
 /** @param {Value} v @param {Value} otherwise  where v is no number @param {(n: number) => Value} make */
 function parseNumber(v, otherwise, make) {
-  const n = v instanceof Text && /^\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*$/i.test(v.text) ? Number(v.text) : asNumber(v)
+  const n = v instanceof Text && /^\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*$/i.test(v.text) ? Number(v.text) : asNumber(v)
   return n === undefined ? otherwise : make(n)
 }
 
 const filters = define({
   abs: (v) => (v instanceof Float ? new Float(Math.abs(v.value)) : Math.abs(needNumber(v))),
-  upper: (v) => upper(textOf(v)),
-  lower: (v) => lower(textOf(v)),
-  capitalize: (v) => capitalize(textOf(v)),
+  upper: (v) => upper(textOf(v)), lower: (v) => lower(textOf(v)), capitalize: (v) => capitalize(textOf(v)),
   title: (v) => upper(lower(textOf(v)), /(?<![^-\s({[<])[^-\s({[<]/gu),
   'length|count': (v) => (v instanceof Missing ? 0 : v instanceof Text ? v.length : size(v) ?? fail(`${describe(v)} has no length`)),
   'default|d default_value boolean': (v, value = new Text(), boolean) => (v instanceof Missing || (truthy(boolean) && !truthy(v)) ? value : v),
-  'dictsort case_sensitive by reverse': (d, caseSensitive, by, reverse) => sorted(
-    d instanceof Dict ? d.pairs() : fail(`dictsort does not go with ${describe(d)}`), (pair) => fold(pair[by?.text === 'value' ? 1 : 0], caseSensitive), reverse),
-  first: (v) => orMissing(iterate(v)[0], 'the first of nothing'),
-  last: (v) => orMissing(iterate(v).at(-1), 'the last of nothing'),
+  'dictsort case_sensitive by reverse': (v, caseSensitive, by, reverse) =>
+    sorted(pairs(v), (pair) => fold(pair[by?.text === 'value' ? 1 : 0], caseSensitive), reverse),
+  first: (v) => orMissing(iterate(v)[0], 'the first of nothing'), last: (v) => orMissing(iterate(v).at(-1), 'the last of nothing'),
   'float default': (v, otherwise = new Float(0)) => parseNumber(v, otherwise, (n) => toNumber(n, true)),
   'int default': (v, otherwise = 0) => parseNumber(v, otherwise, (n) => toNumber(Math.trunc(n), false)),
   'indent width first blank': (v, width = 4, first, blank) => {
     const by = width instanceof Text ? width : new Text(' '.repeat(Math.min(1000, Math.max(0, needNumber(width)))))
-    return join(lines(textOf(v).cut(0).add('\n')).map((line, i) => ((i === 0 ? truthy(first) : truthy(blank) || line.text) ? join([by, line]) : line)), new Text('\n'))
+    const indented = (/** @type {Text} */ line, /** @type {number} */ i) => truthy(i === 0 ? first : blank || line)
+    return join(lines(join([v, new Text('\n')])).map((line, i) => (indented(line, i) ? join([by, line]) : line)), new Text('\n'))
   },
-  items: (v) => (v instanceof Missing ? [] : v instanceof Dict ? v.pairs() : fail(`items does not go with ${describe(v)}`)),
+  items: (v) => (v instanceof Missing ? [] : pairs(v)),
   'join d attribute': (v, separator = new Text(), path) => join(iterate(v).map((item) => follow(item, path)), textOf(separator)),
   list: (v) => Array.from(iterate(v)),
   'map *': (v, args, named) => iterate(v).map((item) => {
@@ -210,20 +212,15 @@ const filters = define({
     const value = follow(item, path)
     return value instanceof Missing && named.has('default') ? named.get('default') : value
   }),
-  max: (v) => orMissing(sorted(iterate(v)).at(-1), 'the largest of nothing'),
-  min: (v) => orMissing(sorted(iterate(v))[0], 'the least of nothing'),
-  'select *': selector(true, false),
-  'selectattr *': selector(true, true),
-  'reject *': selector(false, false),
-  'rejectattr *': selector(false, true),
+  max: (v) => orMissing(sorted(iterate(v)).at(-1), 'the largest of nothing'), min: (v) => orMissing(sorted(iterate(v))[0], 'the least of nothing'),
+  'select *': selector(true, false), 'selectattr *': selector(true, true), 'reject *': selector(false, false), 'rejectattr *': selector(false, true),
   'replace old new count': (v, from, to, count) => join(split(textOf(v), textOf(from), count), textOf(to)),
   reverse: (v) => slice(v instanceof Text ? v : iterate(v), [null, null, -1]),
-  safe: (v) => v,
   'sort reverse case_sensitive attribute': (v, reverse, caseSensitive, path) => sorted(iterate(v), (item) => fold(follow(item, path), caseSensitive), reverse),
-  string: textOf,
+  string: textOf, safe: (v) => v,
   'tojson ensure_ascii indent separators sort_keys': (v, ascii, indent = null, separators, sort) => {
     const [item, key] = separators ? iterate(separators).map(needText) : [indent === null ? ', ' : ',', ': ']
-    const by = indent === null ? '' : indent instanceof Text ? indent.text : ' '.repeat(Math.min(100, Math.max(0, needNumber(indent))))
+    const by = ' '.repeat(Math.min(100, Math.max(0, needNumber(indent ?? 0))))
     const out = new Text()
     write(out, v, { json: true, ascii: truthy(ascii), indent: by, item, key, sort: truthy(sort) }, indent === null ? '' : '\n')
     return out
@@ -267,15 +264,8 @@ export function globals(now) {
       return Array.from({ length }, (_, i) => start + i * by)
     },
     'namespace *': (_, args, named) => {
-      const made = new Namespace()
-      if (args[0] instanceof Dict) for (const [key, value] of args[0].pairs()) made.set(needText(key).text, value)
-      for (const [key, value] of named) made.set(key, value)
-      return made
-    },
-    'dict *': (_, args, named) => {
-      const made = new Dict(args[0] instanceof Dict ? args[0] : [])
-      for (const [key, value] of named) made.put(new Text(key), value)
-      return made
+      const given = args[0] instanceof Dict ? args[0].pairs() : []
+      return new Namespace([...given.map(([key, value]) => /** @type {[string, Value]} */ ([needText(key).text, value])), ...named])
     },
     'strftime_now format': (_, format) => {
       const { text } = needText(format)
@@ -285,5 +275,7 @@ export function globals(now) {
       throw new NibbleError('E_TEMPLATE', `the chat template refuses these messages: ${message instanceof Text ? message.text : 'it gives no reason'}`)
     },
   })
-  return Array.from(functions, ([name, f]) => /** @type {[string, Value]} */ ([name, (/** @type {Value[]} */ args, /** @type {Named} */ named) => f(null, args, named)]))
+  /** @type {(f: Operation) => Value} */
+  const callable = (f) => (args, named) => f(null, args, named)
+  return Array.from(functions, ([name, f]) => /** @type {[string, Value]} */ ([name, callable(f)]))
 }

@@ -7,15 +7,9 @@ import { lex } from './jinja-lexer.js'
 import { attribute, bind, filter, test } from './jinja-library.js'
 import { Dict, Missing, Namespace, Text, Tuple, charge, counted, describe, equal, fail, orMissing, textOf, truthy } from './jinja-values.js'
 
-/**
- * @typedef {import('./jinja-values.js').Value} Value
- * @typedef {import('./jinja-values.js').Named} Named
- * @typedef {(scope: Scope) => Value} Evaluate
- * @typedef {(scope: Scope, out: Text) => void} Execute
- * @typedef {(scope: Scope, value: Value) => void} Assign
- * @typedef {(scope: Scope) => [Value[], Named]} Arguments
- * @typedef {{name: string, otherwise: Evaluate | undefined}} Parameter
- */
+/** @typedef {import('./jinja-values.js').Value} Value @typedef {import('./jinja-values.js').Named} Named */
+/** @typedef {(scope: Scope) => Value} Evaluate @typedef {(scope: Scope, out: Text) => void} Execute @typedef {(scope: Scope, value: Value) => void} Assign */
+/** @typedef {(scope: Scope) => [Value[], Named]} Arguments @typedef {{name: string, otherwise: Evaluate | undefined}} Parameter */
 
 /** Names and what they mean; what is not found in one is looked for in the one around it. @extends {Map<string, Value>} */
 export class Scope extends Map {
@@ -62,7 +56,7 @@ const makeMacro = (name, parameters, body, home) => counted((/** @type {Value[]}
   scope.set('caller', named.get('caller') ?? new Missing("'caller'"))
   named.delete('caller')
   const values = bind(`${name}()`, parameters.map((parameter) => parameter.name), args, named)
-  for (const [i, { name, otherwise }] of parameters.entries()) scope.set(name, values[i] !== undefined ? values[i] : otherwise ? otherwise(scope) : new Missing(`'${name}'`))
+  parameters.forEach(({ name, otherwise }, i) => scope.set(name, orMissing(values[i] === undefined ? otherwise?.(scope) : values[i], `'${name}'`)))
   return capture(body, scope)
 })
 
@@ -142,7 +136,7 @@ export function parse(source) {
     return body
   }
 
-  /** The filters of a tag, then its body: what they make of it. @param {string} end @param {boolean} [bare]  the first filter has no | before it @returns {Evaluate} */
+  /** Filters, then the body that they are for. @param {string} end @param {boolean} [bare]  the first filter has no | @returns {Evaluate} */
   function parseFiltered(end, bare) {
     const filters = parsePostfix((scope) => scope.find(BODY), true, bare)
     const body = parseBlock(end)
@@ -220,7 +214,8 @@ export function parse(source) {
       loop.set('cycle', (args) => orMissing(args[i % args.length], 'what loop.cycle() is to give'))
       loop.set('changed', (args) => !equal(last, (last = args)))
       for (; i < length; i++) {
-        const now = { index: i + 1, index0: i, revindex: length - i, revindex0: length - i - 1, first: i === 0, last: i === length - 1, length, depth: 1, depth0: 0,
+        const left = length - i
+        const now = { index: i + 1, index0: i, revindex: left, revindex0: left - 1, first: i === 0, last: left === 1, length, depth: 1, depth0: 0,
           previtem: orMissing(items[i - 1], 'loop.previtem'), nextitem: orMissing(items[i + 1], 'loop.nextitem') }
         for (const [key, value] of Object.entries(now)) loop.set(key, value)
         charge(4)
@@ -285,8 +280,8 @@ export function parse(source) {
     return part((scope) => (truthy(condition(scope)) ? value : otherwise)(scope))
   })
 
-  /** `or` and `and`, which stop at the first value that decides. @param {string} word @param {boolean} decides @param {() => Evaluate} next @returns {Evaluate} */
-  function parseLogic(word, decides, next) {
+  /** `or` and `and`, which stop at the first value that decides. @type {(word: string, decides: boolean, next: () => Evaluate) => Evaluate} */
+  const parseLogic = (word, decides, next) => {
     const a = next()
     if (!takes(word)) return a
     const b = nested(() => parseLogic(word, decides, next))
@@ -350,7 +345,7 @@ export function parse(source) {
     return failHere('a value')
   }
 
-  /** What follows a value: .name, [index], (arguments), filters, tests. @param {Evaluate} value @param {boolean} filters @param {boolean} [bare]  the first filter has no | */
+  /** .name, [index], (arguments), and filters and tests where they may follow. @param {Evaluate} value @param {boolean} filters @param {boolean} [bare] */
   function parsePostfix(value, filters, bare) {
     for (; ; bare = false) {
       const v = value
@@ -392,7 +387,8 @@ export function parse(source) {
       const f = callee(scope)
       const [args, named] = given(scope)
       if (caller) named.set('caller', caller)
-      return typeof f === 'function' ? f(args, named) : fail(`it calls ${f instanceof Missing ? `${f.what}, which is not there, or not supported` : describe(f)}`)
+      if (f instanceof Missing) fail(`it calls ${f.what}, which is not there, or not supported`)
+      return typeof f === 'function' ? f(args, named) : fail(`it calls ${describe(f)}`)
     })
   }
 

@@ -94,11 +94,7 @@ export class Text {
     }
     return made.add(this.cut(at))
   }
-  /** Code points, as Python counts. @returns {Text[]} */
-  chars() {
-    let at = 0
-    return Array.from(this.text, (c) => this.cut(at, (at += c.length)))
-  }
+  /** In code points, as Python counts. */
   get length() {
     return PAIR.test(this.text) ? [...this.text].length : this.text.length
   }
@@ -150,12 +146,8 @@ export class Dict extends Map {
   }
 }
 
-/**
- * @typedef {null | boolean | number | Float | Text | List | Dict | Namespace | Missing | Callable} Value
- * @typedef {Value[]} List
- * @typedef {Map<string, Value>} Named
- * @typedef {(args: Value[], named: Named) => Value} Callable
- */
+/** @typedef {null | boolean | number | Float | Text | List | Dict | Namespace | Missing | Callable} Value @typedef {Value[]} List */
+/** @typedef {Map<string, Value>} Named @typedef {(args: Value[], named: Named) => Value} Callable */
 
 /** @type {[Function, string][]} */
 const TYPES = [[Text, 'str'], [Tuple, 'tuple'], [Array, 'list'], [Dict, 'dict'], [Float, 'float'], [Namespace, 'namespace']]
@@ -163,8 +155,7 @@ const TYPES = [[Text, 'str'], [Tuple, 'tuple'], [Array, 'list'], [Dict, 'dict'],
 /** @param {Value} v  for a message */
 export function describe(v) {
   if (v instanceof Missing) return `${v.what}, which is undefined,`
-  const name = v === null ? 'None' : TYPES.find(([type]) => v instanceof type)?.[1] ?? typeof v
-  return `a value of type ${name}`
+  return `a value of type ${v === null ? 'None' : TYPES.find(([type]) => v instanceof type)?.[1] ?? typeof v}`
 }
 
 /** @param {Value} v @returns {number | undefined} */
@@ -180,7 +171,7 @@ export const equal = counted((a, b) => {
   const n = asNumber(a)
   if (n !== undefined) return n === asNumber(b)
   if (Array.isArray(a)) return Array.isArray(b) && a instanceof Tuple === b instanceof Tuple && a.length === b.length && a.every((x, i) => equal(x, b[i]))
-  if (a instanceof Dict) return b instanceof Dict && a.size === b.size && a.pairs().every(([key, x]) => b.has(Dict.hash(key)) && equal(x, /** @type {Value} */ (b.at(key))))
+  if (a instanceof Dict) return b instanceof Dict && a.size === b.size && a.pairs().every(([key, x]) => equal(x, orMissing(b.at(key), '')) && b.at(key) !== undefined)
   return a instanceof Missing ? b instanceof Missing : a === b
 })
 

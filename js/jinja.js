@@ -1,7 +1,8 @@
 /**
  * Operators with the semantics of Python, on the values of js/jinja-values.js.
  */
-import { Dict, Float, Missing, Text, Tuple, asNumber, charge, chargeList, chargeSize, chargeText, compare, describe, equal, fail, textOf } from './jinja-values.js'
+import { Dict, Float, Missing, Text, Tuple, asNumber, charge, chargeList, chargeSize, chargeText } from './jinja-values.js'
+import { compare, describe, equal, fail, textOf } from './jinja-values.js'
 
 /** @typedef {import('./jinja-values.js').Value} Value */
 
@@ -12,7 +13,8 @@ export function iterate(v) {
   if (v instanceof Dict) return v.pairs().map(([key]) => key)
   if (!(v instanceof Text)) return fail(`${describe(v)} cannot be gone through`)
   chargeList(v.text.length)
-  return v.chars()
+  let at = 0
+  return Array.from(v.text, (c) => v.cut(at, (at += c.length))) // code points, as Python counts
 }
 
 /** @param {Value | undefined} v @returns {Text} */
@@ -66,31 +68,26 @@ export function contains(v, container) {
   return container instanceof Dict ? container.has(Dict.hash(v)) : iterate(container).some((item) => equal(item, v))
 }
 
-/** @param {string} sign @param {(x: number, y: number) => number} compute @param {(a: Value, b: Value) => Value | undefined} [other]  for what is no number @returns {Operator} */
-const arithmetic = (sign, compute, other) => (a, b) => {
+/** @type {(sign: string, compute: (x: number, y: number) => number, others?: (a: Value, b: Value) => Value | undefined) => Operator} */
+const arithmetic = (sign, compute, others) => (a, b) => {
   const x = asNumber(a), y = asNumber(b)
-  if (x === undefined || y === undefined) return other?.(a, b) ?? fail(`${sign} does not go with ${describe(a)} and ${describe(b)}`)
+  if (x === undefined || y === undefined) return others?.(a, b) ?? fail(`${sign} does not go with ${describe(a)} and ${describe(b)}`)
   return toNumber(compute(x, y), sign === '/' || a instanceof Float || b instanceof Float)
 }
 
 /** By rank, those that bind least first. @typedef {(a: Value, b: Value) => Value} Operator */
 export const OPERATORS = /** @type {Record<string, Operator>[]} */ ([
   {
-    '==': equal,
-    '!=': (a, b) => !equal(a, b),
-    '<': (a, b) => compare(a, b) < 0,
-    '>': (a, b) => compare(a, b) > 0,
-    '<=': (a, b) => compare(a, b) <= 0,
-    '>=': (a, b) => compare(a, b) >= 0,
-    in: contains,
-    'not in': (a, b) => !contains(a, b),
+    '==': equal, '!=': (a, b) => !equal(a, b),
+    '<': (a, b) => compare(a, b) < 0, '<=': (a, b) => compare(a, b) <= 0,
+    '>': (a, b) => compare(a, b) > 0, '>=': (a, b) => compare(a, b) >= 0,
+    in: contains, 'not in': (a, b) => !contains(a, b),
   },
   { '+': arithmetic('+', (x, y) => x + y, plus), '-': arithmetic('-', (x, y) => x - y) },
   { '~': (a, b) => join([a, b]) },
   {
     '*': arithmetic('*', (x, y) => x * y, (a, b) => (typeof b === 'number' ? repeat(a, b) : typeof a === 'number' ? repeat(b, a) : undefined)),
-    '/': arithmetic('/', (x, y) => x / y),
-    '//': arithmetic('//', (x, y) => Math.floor(x / y)),
+    '/': arithmetic('/', (x, y) => x / y), '//': arithmetic('//', (x, y) => Math.floor(x / y)),
     '%': arithmetic('%', (x, y) => x - y * Math.floor(x / y)),
   },
 ]).map((operators) => new Map(Object.entries(operators)))

@@ -131,7 +131,7 @@ const unsupported = {
   "{% include 'x' %}": /{% include %}/, '{% with a = 1 %}{{ a }}{% endwith %}': /{% with %}/, '{% raw %}{% endraw %}': /{% raw %}/,
   '{% for x in [1] recursive %}{% endfor %}': /'recursive'/, '{% macro m() %}{{ varargs }}{% endmacro %}': /'varargs'/,
   '{{ 2 ** 3 }}': /'\*\*'/, '{{ 1 < 2 < 3 }}': /'<'/, "{{ '%s' % 'a' }}": /% does not go with a value of type str/, "{{ 'a' 'b' }}": /at 'b'/, "{{ '\\0' }}": /escape \\0/,
-  '{{ range(*[1]) }}': /at '\*'/, '{{ dict(**{}) }}': /at '\*\*'/,
+  '{{ range(*[1]) }}': /at '\*'/, '{{ range(**{}) }}': /at '\*\*'/, '{{ dict(a=1) }}': /'dict', which/,
   "{{ 'a'.format(1) }}": /'format', which/, "{{ 'a b'.rsplit() }}": /'rsplit', which/, "{{ 'a'.isalpha() }}": /'isalpha', which/, '{{ [1].index(1) }}': /'index', which/, '{{ {}.copy() }}': /'copy', which/,
   "{{ 'a b'.split(none, 1) }}": /maxsplit/, "{{ 'a'.replace('', 'b') }}": /empty string/, "{{ 'a\nb'.splitlines(true) }}": /splitlines\(\) takes 0/,
   '{{ 1.5 | round }}': /filter 'round'/, '{{ [1] | sum }}': /filter 'sum'/, "{{ '%s' | format(1) }}": /filter 'format'/, "{{ [1] | max(attribute='a') }}": /max\(\) takes no argument 'attribute'/,
