@@ -3,7 +3,7 @@
  */
 import { NibbleError } from './errors.js'
 import { contains, itemAt, iterate, join, needNumber, needText, slice, sought, toNumber } from './jinja.js'
-import { Dict, Float, Missing, Namespace, Text, asNumber, charge, chargeList, chargeSize, compare, describe, equal } from './jinja-values.js'
+import { Dict, Float, Missing, Namespace, Text, asNumber, chargeList, chargeSize, compare, describe, equal } from './jinja-values.js'
 import { fail, orMissing, size, textOf, truthy, write } from './jinja-values.js'
 
 /** @typedef {import('./jinja-values.js').Value} Value @typedef {import('./jinja-values.js').Named} Named */
@@ -56,10 +56,7 @@ function split(t, separator, most = -1) {
   const by = sought(t, separator) || fail('an empty string is no separator, and nothing to replace')
   const parts = []
   let at = 0
-  for (let next; parts.length !== most && (next = t.text.indexOf(by, at)) >= 0; at = next + by.length) {
-    charge(4)
-    parts.push(t.cut(at, next))
-  }
+  for (let next; parts.length !== most && (next = t.text.indexOf(by, at)) >= 0; at = next + by.length) parts.push(t.cut(at, next))
   return [...parts, t.cut(at)]
 }
 
@@ -77,15 +74,13 @@ function lines(t) {
 /** @param {Text} t @param {(text: string) => string} change @param {RegExp} [pattern]  of what is changed, or all is */
 function recase(t, change, pattern) {
   const text = change(t.text)
-  if (!pattern && text.length === t.text.length) return new Text(text, t.mask)
-  charge(t.text.length) // a few letters become two or three
-  return t.map(pattern ?? /[^]/gu, change)
+  // A few letters become two or three.
+  return !pattern && text.length === t.text.length ? new Text(text, t.mask) : t.map(pattern ?? /[^]/gu, change)
 }
 /** @param {Text} t @param {RegExp} [pattern] */
 const upper = (t, pattern) => recase(t, (c) => c.toUpperCase(), pattern)
 const lower = (/** @type {Text} */ t) => recase(t, (c) => c.toLowerCase())
 const capitalize = (/** @type {Text} */ t) => upper(lower(t), /^[^]/gu)
-
 /** Of one affix, or several. @param {Value} affix @param {(affix: string) => boolean} test */
 const anyAffix = (affix, test) => (Array.isArray(affix) ? affix : [affix]).some((a) => test(needText(a).text))
 
@@ -126,8 +121,7 @@ export function attribute(object, key, dot) {
   const own = () => {
     if (name === undefined) return undefined
     if (object instanceof Namespace) return object.get(name)
-    const method = object instanceof Text ? strings.get(name) : object instanceof Dict ? dicts.get(name) : undefined
-    return method && ((/** @type {Value[]} */ args, /** @type {Named} */ named) => method(object, args, named))
+    return (object instanceof Text ? strings : object instanceof Dict ? dicts : undefined)?.get(name)?.bind(null, object)
   }
   const item = () => (object instanceof Dict ? object.at(key) : typeof key === 'number' ? itemAt(object, key) : undefined)
   const first = dot ? own() : item()
@@ -164,7 +158,7 @@ const follow = (item, path) => {
 const fold = (v, caseSensitive) => (v instanceof Text && !truthy(caseSensitive) ? lower(v) : v)
 /** @param {Value[]} items @param {(item: any) => Value} [key] @param {Value} [reverse] */
 function sorted(items, key = (item) => fold(item), reverse) {
-  const keyed = items.map((item) => ({ key: key(item), item }))
+  const keyed = Array.from(items, (item) => ({ key: key(item), item }))
   const sign = truthy(reverse) ? -1 : 1
   return keyed.sort((a, b) => sign * compare(a.key, b.key)).map(({ item }) => item)
 }
@@ -238,6 +232,7 @@ export const filter = (name, v, args, named) => (filters.get(name) ?? fail(`ther
 
 /** @param {Date} date @param {string} format */
 function strftime(date, format) {
+  if (format.length > 200) fail('strftime_now() is given a long format')
   const two = (/** @type {number} */ n) => String(n).padStart(2, '0')
   const long = (/** @type {Intl.DateTimeFormatOptions} */ part) => date.toLocaleDateString('en-US', part)
   // A Date is written in one way everywhere: Thu Jul 04 2024 15:06:07 GMT+0000 (...)
@@ -267,15 +262,10 @@ export function globals(now) {
       const given = args[0] instanceof Dict ? args[0].pairs() : []
       return new Namespace([...given.map(([key, value]) => /** @type {[string, Value]} */ ([needText(key).text, value])), ...named])
     },
-    'strftime_now format': (_, format) => {
-      const { text } = needText(format)
-      return new Text(text.length > 200 ? fail('strftime_now() is given a long format') : strftime(now, text))
-    },
+    'strftime_now format': (_, format) => new Text(strftime(now, needText(format).text)),
     'raise_exception message': (_, message) => {
       throw new NibbleError('E_TEMPLATE', `the chat template refuses these messages: ${message instanceof Text ? message.text : 'it gives no reason'}`)
     },
   })
-  /** @type {(f: Operation) => Value} */
-  const callable = (f) => (args, named) => f(null, args, named)
-  return Array.from(functions, ([name, f]) => /** @type {[string, Value]} */ ([name, callable(f)]))
+  return Array.from(functions, ([name, f]) => /** @type {const} */ ([name, f.bind(null, null)]))
 }

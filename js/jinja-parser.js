@@ -67,10 +67,7 @@ export function parse(source) {
   let depth = 0
 
   /** @param {string} value  of a name or mark @param {number} [ahead] */
-  function sees(value, ahead = 0) {
-    const token = tokens[at + ahead]
-    return token?.value === value && (token.kind === 'name' || token.kind === 'mark')
-  }
+  const sees = (value, ahead = 0) => tokens[at + ahead]?.value === value && /name|mark/.test(tokens[at + ahead].kind)
   /** @param {string} value */
   function takes(value) {
     const seen = sees(value)

@@ -79,6 +79,7 @@ export class Text {
   }
   /** @param {number} from @param {number} [to]  UTF-16 units, not negative */
   cut(from, to) {
+    charge(4)
     return new Text(this.text.slice(from, to), this.mask.slice(from, to))
   }
   /** What `pattern` matches replaced by what `change` makes of it. @param {RegExp} pattern @param {(match: string) => string} change */
@@ -86,6 +87,7 @@ export class Text {
     const made = new Text()
     let at = 0
     for (const { 0: match, index } of this.text.matchAll(pattern)) {
+      charge(1)
       const to = change(match), from = at
       at = index + match.length
       const user = this.mask.slice(index, at).includes('u')
