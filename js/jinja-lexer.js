@@ -49,12 +49,8 @@ export function lex(source) {
     put('mark', tag)
     const close = tag === '{{' ? /\s*(?:-\}\}\s*|\}\})/y : /\s*(?:-%\}\s*|\+%\}|%\}\n?)/y
     for (let brackets = 0; brackets > 0 || !take(close);) {
-      const match = take(TOKEN)
-      if (!match) {
-        const rest = text.slice(at, at + 20).trim()
-        return fail(rest ? `there is something unexpected at '${rest}'` : `a ${tag} has no end`)
-      }
-      const [, name, number, string, mark] = match
+      const rest = text.slice(at, at + 20).trim()
+      const [, name, number, string, mark] = take(TOKEN) ?? fail(rest ? `there is something unexpected at '${rest}'` : `a ${tag} has no end`)
       if (name) put('name', name)
       else if (number) put('number', number)
       else if (string) put('string', unescape(string))

@@ -155,10 +155,9 @@ export class Dict extends Map {
 const TYPES = [[Text, 'str'], [Tuple, 'tuple'], [Array, 'list'], [Dict, 'dict'], [Float, 'float'], [Namespace, 'namespace']]
 
 /** @param {Value} v  for a message */
-export function describe(v) {
-  if (v instanceof Missing) return `${v.what}, which is undefined,`
-  return `a value of type ${v === null ? 'None' : TYPES.find(([type]) => v instanceof type)?.[1] ?? typeof v}`
-}
+export const describe = (v) => (v instanceof Missing
+  ? `${v.what}, which is undefined,`
+  : `a value of type ${v === null ? 'None' : TYPES.find(([type]) => v instanceof type)?.[1] ?? typeof v}`)
 
 /** @param {Value} v @returns {number | undefined} */
 export const asNumber = (v) => (typeof v === 'boolean' ? Number(v) : v instanceof Float ? v.value : typeof v === 'number' ? v : undefined)
