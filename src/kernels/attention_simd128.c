@@ -88,12 +88,12 @@ void nb_attention_simd128(float *out, const float *q, size_t n_queries, const ui
   assert(n >= 1 && n_kv_heads >= 1 && n_heads % n_kv_heads == 0 && kv_stride >= n_kv_heads * head_dim);
   const size_t group = n_heads / n_kv_heads, n_rows = n + n_queries - 1;
   float *tile = scratch + TILE * n_rows;
-  for (size_t head = 0; head < n_kv_heads; head++) {
-    const size_t at = first * kv_stride + head * head_dim;
+  for (size_t kv = 0; kv < n_kv_heads; kv++) {
+    const size_t at = first * kv_stride + kv * head_dim;
     for (size_t row0 = 0; row0 < n_queries * group; row0 += TILE) {
       const size_t rows = least(TILE, n_queries * group - row0), longest = n + (row0 + rows - 1) / group;
       size_t from[TILE];  // of a row's query and output
-      for (size_t r = 0; r < rows; r++) from[r] = ((row0 + r) / group * n_heads + head * group + (row0 + r) % group) * head_dim;
+      for (size_t r = 0; r < rows; r++) from[r] = ((row0 + r) / group * n_heads + kv * group + (row0 + r) % group) * head_dim;
       for (size_t p = 0; p < longest; p += TILE) {
         widen(tile, k + at + p * kv_stride, kv_stride, least(TILE, longest - p), head_dim);
         for (size_t r = 0; r < rows; r++) {
