@@ -59,7 +59,7 @@ function ownEmscripten(folder) {
 function installEmscripten() {
   const target = join(toolchain, 'emscripten')
   const stamp = join(target, 'complete')
-  const packages = createHash('sha256').update(JSON.stringify([PACKAGES, LEFT_OUT, process.arch, 3])).digest('hex')
+  const packages = createHash('sha256').update(JSON.stringify([PACKAGES, LEFT_OUT, process.arch, 4])).digest('hex')
   const [had, place] = existsSync(stamp) ? readFileSync(stamp, 'utf8').split('\n') : []
   if (had !== packages || place !== target) {
     const architecture = architectureHere()
@@ -130,12 +130,13 @@ function usePrivateLoader(target, { triple, loader }) {
   const patchelf = (/** @type {string[]} */ ...args) =>
     run(interpreter, ['--library-path', libraries, join(target, 'usr/bin/patchelf'), ...args], { fail: 'the unpacked compiler cannot be prepared' })
   const rpath = `${libraries}:${join(llvm, 'lib')}`
+  const place = ['--force-rpath', '--set-rpath', rpath] // the older kind of path, which holds for the libraries of libraries, too
   const programs = new Set([...['clang-19', 'clang', 'lld', 'wasm-ld', 'llvm-ar', 'llvm-nm', 'llvm-objcopy', 'llvm-ranlib'].map((p) => join(llvm, 'bin', p)),
     ...['wasm-opt', 'wasm-emscripten-finalize', 'wasm-metadce'].map((p) => join(target, 'usr/bin', p))].filter(existsSync).map((p) => realpathSync(p)))
-  for (const program of programs) patchelf('--set-interpreter', interpreter, '--set-rpath', rpath, program)
+  for (const program of programs) patchelf('--set-interpreter', interpreter, ...place, program)
   const shared = new Set([libraries, join(llvm, 'lib')].flatMap((folder) => existsSync(folder) ? readdirSync(folder).filter((name) => /^lib(LLVM|clang-cpp|binaryen)[-.].*so/.test(name)).map((name) => join(folder, name)) : [])
     .filter(existsSync).map((p) => realpathSync(p)))
-  for (const library of shared) patchelf('--set-rpath', rpath, library)
+  for (const library of shared) patchelf(...place, library)
 }
 
 /**
