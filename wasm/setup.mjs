@@ -150,6 +150,9 @@ export function emscripten() {
 
 // ---- npm packages -----------------------------------------------------------------------------------------------------------------
 
+/** npm's own patience with a network that is not there is minutes without a word. */
+const NPM_PATIENCE = ['--fetch-retry-mintimeout=2000', '--fetch-retry-maxtimeout=8000']
+
 /** Installs package-lock.json's packages where node_modules is missing or older. */
 export function npmPackages() {
   const installed = join(root, 'node_modules/.package-lock.json')
@@ -157,7 +160,7 @@ export function npmPackages() {
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return
   say('installing the npm packages of package-lock.json')
   // Install scripts of dependencies do not run: none is needed.
-  run('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts'], { fail: 'the npm packages cannot be installed; is the network there?' })
+  run('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts', ...NPM_PATIENCE], { fail: 'the npm packages cannot be installed; is the network there?' })
 }
 
 // ---- Ninja ------------------------------------------------------------------------------------------------------------------------
@@ -229,7 +232,7 @@ export function currentNode() {
   say(`installing a current Node (npm package ${name}) into .toolchain/node`)
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'package.json'), '{"private":true}\n')
-  const r = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--no-package-lock', `${name}@24`], { cwd: folder, encoding: 'utf8' })
+  const r = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--no-package-lock', ...NPM_PATIENCE, `${name}@24`], { cwd: folder, encoding: 'utf8' })
   if (r.status === 0 && runs()) return program
   say('a current Node cannot be installed (is the network there?): the tests run on this one only')
   return undefined
