@@ -1,5 +1,5 @@
 /**
- * Brings what the build and the tests need, and nothing that is there already: an Emscripten, the npm packages, and for the tests a C
+ * Brings what the build and the tests need, and nothing that is there already: an Emscripten, Ninja, the npm packages, and for the tests a C
  * compiler, SIMDe, a current Node and Chromium. Everything of its own goes into .toolchain/; delete that folder to begin anew.
  */
 import { spawnSync } from 'node:child_process'
