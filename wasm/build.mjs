@@ -6,7 +6,7 @@ import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync,
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { emscripten, npmPackages } from './setup.mjs'
+import { buildProgram, emscripten, npmPackages } from './setup.mjs'
 import { root, run, runMain, say, SetupError, which } from './shell.mjs'
 
 const VARIANTS = ['simd128', 'relaxed']
@@ -42,23 +42,30 @@ async function step(name, inputs, outputs, work) {
  */
 export function cmake(preset, { env = process.env, target } = {}) {
   if (!which('cmake')) throw new SetupError('cmake is missing; install it (Debian: apt-get install cmake)')
-  const generator = which('ninja') ? 'Ninja' : 'Unix Makefiles'
-  if (!which('ninja') && !which('make')) throw new SetupError('neither ninja nor make is there; install one of them (Debian: apt-get install ninja-build)')
-  // A build folder made by another generator or at another place cannot be used again.
-  const cache = join(root, 'build', preset, 'CMakeCache.txt')
-  if (existsSync(cache)) {
-    const text = readFileSync(cache, 'utf8')
-    if (!text.includes(`CMAKE_GENERATOR:INTERNAL=${generator}\n`) || !text.includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`)) rmSync(join(root, 'build', preset), { recursive: true })
-  }
-  run('cmake', ['--preset', preset, '-G', generator], { env, fail: `configuring ${preset} failed` })
+  const { generator, program } = buildProgram()
+  const folder = join(root, 'build', preset), cache = join(folder, 'CMakeCache.txt')
+  if (existsSync(cache) && !usable(readFileSync(cache, 'utf8'), generator, env)) rmSync(folder, { recursive: true })
+  const settings = [`-DCMAKE_MAKE_PROGRAM=${program}`, ...(preset.startsWith('wasm') ? [`-DNB_NODE=${process.execPath}`] : [])]
+  run('cmake', ['--preset', preset, '-G', generator, ...settings], { env, fail: `configuring ${preset} failed` })
   run('cmake', ['--build', '--preset', preset, '-j', '2', ...(target ? ['--target', target] : [])], { env, fail: `building ${preset} failed` })
+}
+
+/**
+ * Whether a build folder can be used again: made by this generator, at this place, with an Emscripten or a compiler that is still there.
+ * @param {string} cache  its CMakeCache.txt @param {string} generator @param {NodeJS.ProcessEnv} env
+ */
+function usable(cache, generator, env) {
+  const value = (/** @type {string} */ name) => new RegExp(`^${name}:\\w+=(.*)$`, 'm').exec(cache)?.[1]
+  const emscripten = value('NIBBLE_EMSCRIPTEN'), compiler = value('CMAKE_C_COMPILER')
+  return value('CMAKE_GENERATOR') === generator && value('CMAKE_HOME_DIRECTORY') === root
+    && (emscripten === undefined || emscripten === env.NIBBLE_EMSCRIPTEN) && (compiler === undefined || !compiler.startsWith('/') || existsSync(compiler))
 }
 
 /** Makes `npx nibble` work in the clone, as it does where the package is installed. */
 function linkCommand() {
   const link = join(root, 'node_modules/.bin/nibble')
   if (!existsSync(join(root, 'js/cli.js'))) return
-  chmodSync(join(root, 'js/cli.js'), 0o755)
+  if (!(statSync(join(root, 'js/cli.js')).mode & 0o111)) chmodSync(join(root, 'js/cli.js'), 0o755)
   try {
     if (lstatSync(link)) return
   } catch {}

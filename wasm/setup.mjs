@@ -1,5 +1,5 @@
 /**
- * Brings what the build and the tests need, and nothing that is there already: an Emscripten, the npm packages, and for the tests a C
+ * Brings what the build and the tests need, and nothing that is there already: an Emscripten, Ninja, the npm packages, and for the tests a C
  * compiler, SIMDe, a current Node and Chromium. Everything of its own goes into .toolchain/; delete that folder to begin anew.
  */
 import { spawnSync } from 'node:child_process'
@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { downloadFrom, KEYRING, missingTool, unpack, unpackOwn } from './apt.mjs'
 import { root, run, runMain, say, SetupError, which } from './shell.mjs'
 
 const toolchain = join(root, '.toolchain')
@@ -57,58 +58,66 @@ function ownEmscripten(folder) {
 /** Unpacks Debian 13's Emscripten into .toolchain/emscripten, without touching the system and without root. */
 function installEmscripten() {
   const target = join(toolchain, 'emscripten')
-  const fingerprint = createHash('sha256').update(JSON.stringify([PACKAGES, LEFT_OUT, process.arch, target, 2])).digest('hex')
   const stamp = join(target, 'complete')
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === fingerprint) return ownEmscripten(target)
-
-  for (const tool of ['apt-get', 'dpkg', 'dpkg-deb', 'tar', 'python3']) {
-    if (!which(tool)) throw new SetupError(`there is no emcc, and without ${tool} none can be set up here. ${OWN_ADVICE}`)
+  const packages = createHash('sha256').update(JSON.stringify([PACKAGES, LEFT_OUT, process.arch, 4])).digest('hex')
+  const [had, place] = existsSync(stamp) ? readFileSync(stamp, 'utf8').split('\n') : []
+  if (had !== packages || place !== target) {
+    const architecture = architectureHere()
+    if (had === packages) say('this folder was moved: preparing its Emscripten again')
+    else downloadEmscripten(target)
+    rmSync(stamp, { force: true }) // what is interrupted now begins anew
+    prepareEmscripten(target, architecture)
+    writeFileSync(stamp, `${packages}\n${target}`)
   }
-  const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg'
-  if (!existsSync(keyring)) throw new SetupError(`there is no emcc, and this is not Debian (${keyring} is missing), so none can be set up here. ${OWN_ADVICE}`)
+  writeConfiguration(target)
+  return ownEmscripten(target)
+}
+
+function architectureHere() {
+  const missing = which('python3') ? missingTool() : 'python3'
+  if (missing) throw new SetupError(`there is no emcc, and without ${missing} none can be set up here. ${OWN_ADVICE}`)
+  if (!existsSync(KEYRING)) throw new SetupError(`there is no emcc, and this is not Debian (${KEYRING} is missing), so none can be set up here. ${OWN_ADVICE}`)
   const machine = run('dpkg', ['--print-architecture'], { fail: 'the architecture of this machine cannot be told' }).trim()
   const architecture = ARCHITECTURES[/** @type {keyof typeof ARCHITECTURES} */ (machine)]
   if (!architecture) throw new SetupError(`Emscripten can be set up by itself on amd64 and arm64 only, not on ${machine}. ${OWN_ADVICE}`)
+  return architecture
+}
 
-  rmSync(target, { recursive: true, force: true })
-  const work = join(toolchain, 'emscripten.part')
-  rmSync(work, { recursive: true, force: true })
-  const apt = join(work, 'apt')
-  for (const folder of ['state/lists/partial', 'cache/archives/partial', 'debs']) mkdirSync(join(apt, folder), { recursive: true })
-
+/** @param {string} target  gets the packages' files, which are then at their final place */
+function downloadEmscripten(target) {
   say('setting up Emscripten 3.1.69 in .toolchain/emscripten (once; about 350 MB from this machine\'s Debian mirror, unpacked 1 GB)')
-  const site = run('apt-get', ['indextargets', '--format', '$(SITE) $(CODENAME)'], { fail: 'apt names no mirror' })
-    .split('\n').map((line) => line.trim().split(' ')).find(([url, codename]) => url && !/security/.test(url) && !/-/.test(codename ?? ''))?.[0]
-  if (!site) throw new SetupError(`apt on this machine names no Debian mirror. ${OWN_ADVICE}`)
-  writeFileSync(join(apt, 'status'), '')
-  writeFileSync(join(apt, 'sources.list'), `deb [signed-by=${keyring}] ${site} trixie main\n`)
-  const options = Object.entries({
-    'Dir::State': `${apt}/state`, 'Dir::State::status': `${apt}/status`, 'Dir::Cache': `${apt}/cache`, 'Dir::Etc::sourcelist': `${apt}/sources.list`,
-    'Dir::Etc::sourceparts': '/dev/null', 'APT::Sandbox::User': process.getuid?.() === 0 ? 'root' : '',
-  }).filter(([, value]) => value).flatMap(([key, value]) => ['-o', `${key}=${value}`])
-  say('… reading the list of packages')
-  run('apt-get', [...options, 'update'], { fail: 'the package lists of Debian 13 cannot be read; is the network there?' })
-  say('… downloading')
-  run('apt-get', [...options, 'download', ...PACKAGES], { cwd: join(apt, 'debs'), fail: 'Debian 13\'s packages cannot be downloaded; is the network there?' })
+  const work = `${target}.part`, apt = join(work, 'apt')
+  for (const folder of [target, work]) rmSync(folder, { recursive: true, force: true })
+  mkdirSync(apt, { recursive: true })
+  downloadFrom('trixie', PACKAGES, apt, (what) => say(`… ${what}`))
   say('… unpacking')
-  for (const deb of readdirSync(join(apt, 'debs'))) {
-    run('sh', ['-c', 'dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" --no-same-owner ' + LEFT_OUT.map((p) => `--exclude='${p}'`).join(' '), 'sh', join(apt, 'debs', deb), work],
-      { fail: `${deb} cannot be unpacked; is the disk full?` })
-  }
+  unpack(apt, work, LEFT_OUT)
   rmSync(apt, { recursive: true })
-  renameSync(work, target) // paths are written into the programs next, so they must be final; the stamp comes last
+  renameSync(work, target)
+}
+
+/** Makes the unpacked programs run where they are. @param {string} target @param {{triple: string, loader: string}} architecture */
+function prepareEmscripten(target, architecture) {
   usePrivateLoader(target, architecture)
-  mkdirSync(join(target, 'usr/share/emscripten/node_modules'), { recursive: true })
-  symlinkSync('../../nodejs/acorn', join(target, 'usr/share/emscripten/node_modules/acorn'))
-  writeFileSync(join(target, 'config.py'), [
-    `LLVM_ROOT = ${JSON.stringify(join(target, 'usr/lib/llvm-19/bin'))}`, `BINARYEN_ROOT = ${JSON.stringify(join(target, 'usr'))}`,
-    `NODE_JS = ${JSON.stringify(process.execPath)}`, `CACHE = ${JSON.stringify(join(target, 'usr/share/emscripten/cache'))}`, ''].join('\n'))
+  const folder = join(target, 'usr/share/emscripten'), acorn = join(folder, 'node_modules/acorn')
+  mkdirSync(dirname(acorn), { recursive: true })
+  rmSync(acorn, { force: true })
+  symlinkSync('../../nodejs/acorn', acorn)
+  rmSync(join(folder, 'cache/sanity.txt'), { force: true }) // it names the place; where it is another one, emcc would clear its prebuilt libraries
   // emcc is a link into /usr; CMake's support file calls it by this name.
   for (const tool of ['emcc', 'em++', 'emar', 'emranlib', 'emnm']) {
-    writeFileSync(join(target, 'usr/share/emscripten', tool), `#!/bin/sh\nexec python3 "$(dirname "$0")/${tool}.py" "$@"\n`, { mode: 0o755, flag: 'w' })
+    rmSync(join(folder, tool), { force: true })
+    writeFileSync(join(folder, tool), `#!/bin/sh\nexec python3 "$(dirname "$0")/${tool}.py" "$@"\n`, { mode: 0o755 })
   }
-  writeFileSync(stamp, fingerprint)
-  return ownEmscripten(target)
+}
+
+/** Writes emcc's configuration, which names this Node: another one may be in its place tomorrow. @param {string} target */
+function writeConfiguration(target) {
+  const file = join(target, 'config.py')
+  const text = [
+    `LLVM_ROOT = ${JSON.stringify(join(target, 'usr/lib/llvm-19/bin'))}`, `BINARYEN_ROOT = ${JSON.stringify(join(target, 'usr'))}`,
+    `NODE_JS = ${JSON.stringify(process.execPath)}`, `CACHE = ${JSON.stringify(join(target, 'usr/share/emscripten/cache'))}`, ''].join('\n')
+  if (!existsSync(file) || readFileSync(file, 'utf8') !== text) writeFileSync(file, text)
 }
 
 /**
@@ -121,12 +130,13 @@ function usePrivateLoader(target, { triple, loader }) {
   const patchelf = (/** @type {string[]} */ ...args) =>
     run(interpreter, ['--library-path', libraries, join(target, 'usr/bin/patchelf'), ...args], { fail: 'the unpacked compiler cannot be prepared' })
   const rpath = `${libraries}:${join(llvm, 'lib')}`
+  const place = ['--force-rpath', '--set-rpath', rpath] // the older kind of path, which holds for the libraries of libraries, too
   const programs = new Set([...['clang-19', 'clang', 'lld', 'wasm-ld', 'llvm-ar', 'llvm-nm', 'llvm-objcopy', 'llvm-ranlib'].map((p) => join(llvm, 'bin', p)),
     ...['wasm-opt', 'wasm-emscripten-finalize', 'wasm-metadce'].map((p) => join(target, 'usr/bin', p))].filter(existsSync).map((p) => realpathSync(p)))
-  for (const program of programs) patchelf('--set-interpreter', interpreter, '--set-rpath', rpath, program)
+  for (const program of programs) patchelf('--set-interpreter', interpreter, ...place, program)
   const shared = new Set([libraries, join(llvm, 'lib')].flatMap((folder) => existsSync(folder) ? readdirSync(folder).filter((name) => /^lib(LLVM|clang-cpp|binaryen)[-.].*so/.test(name)).map((name) => join(folder, name)) : [])
     .filter(existsSync).map((p) => realpathSync(p)))
-  for (const library of shared) patchelf('--set-rpath', rpath, library)
+  for (const library of shared) patchelf(...place, library)
 }
 
 /**
@@ -140,6 +150,9 @@ export function emscripten() {
 
 // ---- npm packages -----------------------------------------------------------------------------------------------------------------
 
+/** npm's own patience with a network that is not there is minutes without a word. */
+const NPM_PATIENCE = ['--fetch-retry-mintimeout=2000', '--fetch-retry-maxtimeout=8000']
+
 /** Installs package-lock.json's packages where node_modules is missing or older. */
 export function npmPackages() {
   const installed = join(root, 'node_modules/.package-lock.json')
@@ -147,7 +160,26 @@ export function npmPackages() {
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(lock).mtimeMs) return
   say('installing the npm packages of package-lock.json')
   // Install scripts of dependencies do not run: none is needed.
-  run('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts'], { fail: 'the npm packages cannot be installed; is the network there?' })
+  run('npm', ['ci', '--no-audit', '--no-fund', '--ignore-scripts', ...NPM_PATIENCE], { fail: 'the npm packages cannot be installed; is the network there?' })
+}
+
+// ---- Ninja ------------------------------------------------------------------------------------------------------------------------
+
+/**
+ * The program with which CMake builds: the machine's Ninja or make, or Debian's Ninja unpacked into .toolchain/ninja.
+ * @returns {{generator: string, program: string}}
+ */
+export function buildProgram() {
+  const ninja = which('ninja'), make = which('make')
+  if (ninja) return { generator: 'Ninja', program: ninja }
+  if (make) return { generator: 'Unix Makefiles', program: make }
+  const folder = join(toolchain, 'ninja'), program = join(folder, 'usr/bin/ninja')
+  if (!existsSync(program)) {
+    if (missingTool()) throw new SetupError('neither ninja nor make is there; install one of them, then run this again')
+    say('unpacking Ninja (Debian\'s ninja-build) into .toolchain/ninja')
+    unpackOwn('ninja-build', folder)
+  }
+  return { generator: 'Ninja', program }
 }
 
 // ---- for the tests ------------------------------------------------------------------------------------------------------------------
@@ -167,47 +199,42 @@ function debian(names, why) {
 /** The C compiler for native tests, or undefined with a sentence. */
 export function nativeCompiler() {
   const find = () => which('cc') ?? which('gcc') ?? which('clang')
-  if (!find() && asRoot()) debian(['gcc', 'libc6-dev', 'make'], 'the native C tests need a compiler')
-  else if (find() && !which('ninja') && !which('make') && asRoot()) debian(['make'], 'the native C tests need it')
-  if (!find()) say('no C compiler: native C tests are skipped (as root: apt-get install gcc libc6-dev make)')
+  if (!find() && asRoot()) debian(['gcc', 'libc6-dev'], 'the native C tests need a compiler')
+  if (!find()) say('no C compiler: native C tests are skipped (as root: apt-get install gcc libc6-dev)')
   return find()
 }
 
 /** SIMDe's headers, with which the SIMD kernels are tested natively: the system's, or Debian's unpacked into .toolchain/simde. */
 export function simde() {
-  if (existsSync('/usr/include/simde/wasm/simd128.h') || existsSync(join(toolchain, 'simde/usr/include/simde'))) return
-  if (!which('apt-get') || !which('dpkg-deb')) return say('no SIMDe: native tests cover the scalar kernels only (libsimde-dev)')
-  const work = join(toolchain, 'simde.part')
-  rmSync(work, { recursive: true, force: true })
-  mkdirSync(work, { recursive: true })
+  const folder = join(toolchain, 'simde')
+  if (existsSync('/usr/include/simde/wasm/simd128.h') || existsSync(join(folder, 'usr/include/simde/wasm/simd128.h'))) return
+  if (missingTool()) return say('no SIMDe: native tests cover the scalar kernels only (install its headers, in Debian libsimde-dev)')
   say('unpacking SIMDe\'s headers (Debian\'s libsimde-dev) into .toolchain/simde')
-  const download = () => spawnSync('apt-get', ['-o', `APT::Sandbox::User=${asRoot() ? 'root' : '_apt'}`, 'download', 'libsimde-dev'], { cwd: work }).status === 0
-  if (!download() && asRoot()) {
-    run('apt-get', ['update'], { fail: 'apt-get update fails; is the network there?' })
-    listsRead = true
-    download()
+  try {
+    unpackOwn('libsimde-dev', folder)
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error
+    say(`${error.message}: native tests cover the scalar kernels only`)
   }
-  const deb = readdirSync(work).find((name) => name.endsWith('.deb'))
-  if (!deb) return say('libsimde-dev cannot be downloaded: native tests cover the scalar kernels only (run apt-get update as root, then try again)')
-  run('dpkg-deb', ['-x', deb, '.'], { cwd: work, fail: 'libsimde-dev cannot be unpacked' })
-  renameSync(work, join(toolchain, 'simde'))
 }
 
 /**
- * A current Node beside the one that runs this: from the npm registry, in .toolchain/node.
+ * A current Node beside the one that runs this: from the npm registry, in .toolchain/node. Of the current ones it is 24, which needs no library
+ * that a fresh Debian lacks (later ones want libatomic).
  * @returns {string | undefined} the path of its program
  */
 export function currentNode() {
   if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath
   const folder = join(toolchain, 'node'), name = `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`
   const program = join(folder, 'node_modules', name, 'bin/node')
-  if (existsSync(program)) return program
+  const runs = () => spawnSync(program, ['--version']).status === 0
+  if (runs()) return program
   say(`installing a current Node (npm package ${name}) into .toolchain/node`)
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, 'package.json'), '{"private":true}\n')
-  const r = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--no-package-lock', `${name}@>=24`], { cwd: folder, encoding: 'utf8' })
-  if (r.status === 0 && existsSync(program)) return program
-  say('a current Node cannot be installed: the tests run on this one only')
+  const r = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--no-package-lock', ...NPM_PATIENCE, `${name}@24`], { cwd: folder, encoding: 'utf8' })
+  if (r.status === 0 && runs()) return program
+  say('a current Node cannot be installed (is the network there?): the tests run on this one only')
   return undefined
 }
 

@@ -64,6 +64,13 @@ export function runShown(command, args, { cwd = root, env = process.env, onLine 
   })
 }
 
+/** The sentence for what the disk refuses, or undefined for other errors. @param {NodeJS.ErrnoException} error */
+function fileTrouble({ code, path }) {
+  if (code === 'ENOSPC' || code === 'EDQUOT') return 'the disk is full; the set-up and the build need 2 GB'
+  if (code === 'EROFS' || ((code === 'EACCES' || code === 'EPERM') && path)) return `${path ?? root} cannot be written: make this folder writable for you, or copy it to one that is`
+  return undefined
+}
+
 /**
  * Runs a main function: its failures become one sentence and exit status 1.
  * @param {() => Promise<void>} main
@@ -72,7 +79,8 @@ export async function runMain(main) {
   try {
     await main()
   } catch (error) {
-    console.error(error instanceof SetupError ? `\n✗ ${error.message}` : error)
+    const sentence = error instanceof SetupError ? error.message : fileTrouble(/** @type {NodeJS.ErrnoException} */ (error))
+    console.error(sentence ? `\n✗ ${sentence}` : error)
     process.exitCode = 1
   }
 }
