@@ -121,10 +121,10 @@ double nbw_session_bytes(const nb_model *m, int n_ctx, int n_batch) {
   return (double)nb_session_bytes(m, &o);
 }
 
-// Evaluates at most max waiting tokens in one pass; returns how many still wait.
-int nbw_session_eval(nb_session *s, int max) {
+// Evaluates a batch of the waiting tokens in one pass; returns how many still wait.
+int nbw_session_eval(nb_session *s) {
   uint32_t left;
-  nb_session_eval(s, (size_t)max, &left);
+  nb_session_eval(s, SIZE_MAX, &left);
   return (int)left;
 }
 

@@ -6,7 +6,7 @@
 #include "../model/forward.h"
 
 #define DEFAULT_N_CTX 4096
-#define DEFAULT_N_BATCH 64
+#define DEFAULT_N_BATCH 32
 #define MAX_N_BATCH 512
 
 struct nb_session {

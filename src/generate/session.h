@@ -9,7 +9,7 @@
 
 typedef struct nb_session_options {
   uint32_t n_ctx;          // most tokens; 0: the model's own limit, at most 4096
-  uint32_t n_batch;        // tokens of one pass; 0: 64
+  uint32_t n_batch;        // tokens of one pass; 0: 32
   bool float_activations;  // see nb_pass
 } nb_session_options;
 
