@@ -1,6 +1,7 @@
 /**
  * What the header of a model says, as plain objects.
  */
+import { decodeUtf8 } from './memory.js'
 
 /**
  * @typedef {string | number | bigint | boolean | (string | number | bigint | boolean)[]} MetadataValue
@@ -61,7 +62,7 @@ function readItems(bytes, kind, count) {
   for (let i = 0, at = 0; i < count; i++) {
     if (kind === STRING) {
       const length = Number(view.getBigUint64(at, true))
-      items.push(new TextDecoder().decode(bytes.subarray(at + 8, at + 8 + length)))
+      items.push(decodeUtf8(bytes.subarray(at + 8, at + 8 + length)))
       at += 8 + length
     } else {
       const [size, read] = /** @type {[number, (v: DataView, at: number) => any]} */ (READERS[kind])
@@ -88,16 +89,17 @@ export function readInfo(engine, model, { tensors = false } = {}) {
     fields[name] = engine.call('nbw_model_field', model, i)
   }
   const { n_parameters, weight_bytes, n_files, n_tensors, n_kv, ...config } = fields
-  /** @type {Record<string, MetadataValue>} */
-  const metadata = {}
+  /** @type {Map<string, MetadataValue>} */
+  const pairs = new Map()
   for (let i = 0; i < n_kv; i++) {
     engine.call('nbw_model_kv', model, i, out)
     const [key, keyLength, kind, itemKind, count, data, length] = heap.f64(out, 7)
     const name = heap.string(key, keyLength)
     const bytes = heap.bytes(data, length).slice()
-    if (kind !== ARRAY) metadata[name] = readItems(bytes, kind, 1)[0]
-    else if (count <= LONGEST_ARRAY) metadata[name] = readItems(bytes, itemKind, count)
+    if (kind !== ARRAY) pairs.set(name, readItems(bytes, kind, 1)[0])
+    else if (count <= LONGEST_ARRAY) pairs.set(name, readItems(bytes, itemKind, count))
   }
+  const metadata = Object.fromEntries(pairs) // by definition, not assignment: a file may call a key __proto__
   /** @type {TensorInfo[] | undefined} */
   let list
   if (tensors) {

@@ -7,6 +7,9 @@ export const isNode = typeof process !== 'undefined' && !!process.versions?.node
 /** Node's files; called where isNode holds. */
 export const nodeFiles = () => import('node:fs/promises')
 
+/** Paths and URLs of files, as Node sees them. */
+export const nodeUrls = () => import('node:url')
+
 /** The interpreter of chat templates: more than half of the code, and not needed to complete text. */
 export const loadTemplates = () => import('./template.js')
 

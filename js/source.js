@@ -3,7 +3,7 @@
  * memory that the caller provides, so that a file on disk goes into the library's memory without a copy in between.
  */
 import { NibbleError, isNibbleError } from './errors.js'
-import { isNode, nodeFiles } from './platform.js'
+import { isNode, nodeFiles, nodeUrls } from './platform.js'
 
 /**
  * @typedef {string | URL | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView | Response} SingleSource
@@ -26,6 +26,23 @@ const SPLIT_NAME = /-(\d{5})-of-(\d{5})(\.gguf)(?=$|\?)/i
 /** @param {unknown} cause @param {AbortSignal} [signal] */
 export function abortError(cause, signal) {
   return new NibbleError('E_ABORTED', 'the work was cancelled', { cause: signal?.reason ?? cause })
+}
+
+/**
+ * What a promise resolves to, unless an abort comes first: then nobody waits for it.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<T>}
+ */
+export function abortable(promise, signal) {
+  if (!signal) return promise
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(abortError(undefined, signal))
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort)
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
 }
 
 /**
@@ -69,7 +86,7 @@ export async function openPart(source, index, options) {
  */
 async function openSingle(source, options) {
   if (typeof source === 'string' || source instanceof URL) {
-    const url = toUrl(source)
+    const url = await toUrl(source)
     if (url.protocol !== 'file:') return openUrl(url, options)
     if (!isNode) throw new NibbleError('E_ARGUMENT', `a page cannot open ${url.href}; let the user choose the file and pass the File`)
     return openFile(url, options)
@@ -85,23 +102,24 @@ async function openSingle(source, options) {
 }
 
 /** @param {string | URL} source */
-function toUrl(source) {
+async function toUrl(source) {
   if (source instanceof URL) return source
-  if (/^[a-z][a-z0-9+.-]+:/i.test(source)) return new URL(source)
-  if (isNode) {
-    // A path: encoded piece by piece, so that '#', '?' and '%' in file names stay what they are.
-    const path = source.startsWith('/') ? source : `${process.cwd()}/${source}`
-    return new URL(`file://${path.split('/').map(encodeURIComponent).join('/')}`)
+  const address = /^([a-z][a-z0-9+.-]+:\/\/|blob:|data:|file:)/i.test(source)
+  if (isNode && !address) return (await nodeUrls()).pathToFileURL(source)
+  try {
+    return new URL(source, isNode ? undefined : globalThis.location?.href)
+  } catch (error) {
+    throw new NibbleError('E_ARGUMENT', `'${source}' is not a URL`, { cause: error })
   }
-  return new URL(source, globalThis.location?.href)
 }
 
 /** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
 async function openFile(url, { signal }) {
   const { open } = await nodeFiles()
-  const name = decodeURIComponent(url.pathname)
+  let name = url.href
   let handle
   try {
+    name = (await nodeUrls()).fileURLToPath(url)
     handle = await open(url, 'r')
     const info = await handle.stat()
     if (info.isDirectory()) throw new NibbleError('E_ARGUMENT', `${name} is a folder; name a .gguf file`)
@@ -128,10 +146,15 @@ async function openFile(url, { signal }) {
 /** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
 async function openUrl(url, options) {
   const { signal, headers, fetch = globalThis.fetch } = options
-  let response
+  if (url.username || url.password) {
+    throw new NibbleError('E_ARGUMENT', `a name and password cannot be part of a URL that is fetched (${url.host}); send them with the option headers`)
+  }
+  let asked, response
   try {
-    response = await fetch(url, { signal, headers })
+    asked = fetch(url, { signal, headers })
+    response = await abortable(asked, signal)
   } catch (error) {
+    asked?.then((late) => late.body?.cancel()).catch(() => {}) // a fetch of the caller's may not look at the signal
     throw readError(error, url.href, signal)
   }
   return openResponse(response, url.href, options)
@@ -143,6 +166,7 @@ async function openResponse(response, name, options) {
     await response.body?.cancel()
     throw new NibbleError('E_NETWORK', `${name} cannot be fetched: HTTP ${response.status} ${response.statusText}`.trim())
   }
+  if (response.bodyUsed) throw new NibbleError('E_ARGUMENT', `${name} was read before; fetch it again, or pass what was read`)
   if (!response.body) throw new NibbleError('E_NETWORK', `${name} came without a body`)
   // With a content encoding the header counts the encoded bytes.
   const length = response.headers.get('content-encoding') ? null : response.headers.get('content-length')
@@ -157,6 +181,7 @@ async function openResponse(response, name, options) {
  * @returns {Part}
  */
 function openStream(stream, name, size, { signal }) {
+  if (stream.locked) throw new NibbleError('E_ARGUMENT', `${name} is being read by somebody else; pass a stream without a reader`)
   const reader = stream.getReader()
   /** @type {Uint8Array} */
   let rest = new Uint8Array(0) // of the chunk that came last
@@ -206,16 +231,14 @@ function openBlob(blob, { signal }) {
     name,
     size: blob.size,
     async read(view) {
-      const end = Math.min(blob.size, at + Math.min(view.length, 4 << 20))
-      if (end === at) return 0
       try {
-        view.set(new Uint8Array(await blob.slice(at, end).arrayBuffer()))
+        const bytes = new Uint8Array(await blob.slice(at, at + Math.min(view.length, 4 << 20)).arrayBuffer())
+        view.set(bytes)
+        at += bytes.length
+        return bytes.length
       } catch (error) {
         throw readError(error, name, signal)
       }
-      const n = end - at
-      at = end
-      return n
     },
     close: async () => {},
   }
@@ -229,6 +252,7 @@ function openBytes(bytes) {
     size: bytes.length,
     async read(view) {
       const n = Math.min(view.length, bytes.length - at, 8 << 20)
+      if (n <= 0) return 0 // a buffer that was transferred meanwhile has none left
       view.set(bytes.subarray(at, at + n))
       at += n
       return n

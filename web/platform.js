@@ -5,6 +5,7 @@
 export const isNode = false
 
 export const nodeFiles = undefined
+export const nodeUrls = undefined
 
 /**
  * A file of its own, found by bundlers as they find the others. They must not follow the import: what becomes a worker cannot be split by
