@@ -3,7 +3,7 @@
  */
 
 /** What each code means. Codes are stable: programs may rely on them, not on messages. */
-export const ERROR_CODES = Object.freeze({
+export const ERROR_CODES = /* @__PURE__ */ Object.freeze({
   E_FORMAT: 'the bytes break the rules of their format, or are damaged',
   E_UNSUPPORTED: 'well-formed, but of a kind that this version or this engine does not run',
   E_TRUNCATED: 'the input ended before it was complete',

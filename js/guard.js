@@ -5,21 +5,19 @@
 /**
  * @typedef {{text: string, special: boolean}} Segment  control tokens are to be recognised in it where special
  * @typedef {{control: string[], user_defined: string[]}} Specials  spellings; user-defined tokens are recognised in any text
- * @typedef {{next: Map<number, Trie>, kind: '' | 'control' | 'user_defined'}} Trie
+ * @typedef {{next: Map<string, Trie>, kind: '' | 'control' | 'user_defined'}} Trie
  */
 
-/** @param {Specials} specials @returns {Trie} */
+/** @param {Specials} specials */
 function makeTrie(specials) {
-  /** @returns {Trie} */
-  const node = () => ({ next: new Map(), kind: '' })
-  const root = node()
+  /** @type {Trie} */
+  const root = { next: new Map(), kind: '' }
   for (const kind of /** @type {const} */ (['user_defined', 'control'])) {
     for (const word of specials[kind]) {
       let at = root
-      for (let i = 0; i < word.length; i++) {
-        const c = word.charCodeAt(i)
-        let child = at.next.get(c)
-        if (!child) at.next.set(c, (child = node()))
+      for (const unit of word.split('')) {
+        const child = at.next.get(unit) ?? { next: new Map(), kind: '' }
+        at.next.set(unit, child)
         at = child
       }
       if (word) at.kind = kind
@@ -35,10 +33,7 @@ const tries = new WeakMap()
  * Goes through the text as the tokenizer does: at each place the longest spelling wins. A control token that has user text in it must not be
  * found, so a segment without control tokens goes from where it begins to where it ends, or to where the next one of the template's own begins.
  * Each segment begins where the tokenizer would begin anew, so that it finds in it what was found here.
- * @param {string} text
- * @param {string} mask  of the same length, 'u' for what is user text
- * @param {Specials} specials
- * @returns {Segment[]}
+ * @param {string} text @param {string} mask  of the same length, 'u' for what is user text @param {Specials} specials
  */
 export function cutSegments(text, mask, specials) {
   let trie = tries.get(specials)
@@ -55,7 +50,7 @@ export function cutSegments(text, mask, specials) {
     if (quiet > start && i >= quiet) put(i, false)
     // What the tokenizer would take here, which is the longest; and the longest that it may take.
     let longest = 0, allowed = 0, control = false
-    for (let at = trie.next.get(text.charCodeAt(i)), n = 1, own = true; at; at = at.next.get(text.charCodeAt(i + n++))) {
+    for (let at = trie.next.get(text[i]), n = 1, own = true; at; at = at.next.get(text[i + n++])) {
       own &&= mask[i + n - 1] !== 'u'
       if (!at.kind) continue
       longest = n

@@ -1,79 +1,64 @@
 /**
  * Jinja source to functions that run it. The grammar is that of Python's Jinja2 less what chat templates have no use for:
- * blocks, inheritance, imports, raw text. More than 500 lines in one file: statements and expressions parse each other, and apart they would
- * import each other in a circle.
+ * blocks, inheritance, imports, raw text, powers, comparisons in a row, calls with * or **.
  */
-import { Break, Continue, Scope } from './jinja.js'
+import { OPERATORS, iterate, negate, slice, toNumber } from './jinja.js'
 import { lex } from './jinja-lexer.js'
-import { Builder, Dict, Float, Missing, Namespace, None, Text, Tuple, compare, describe, equal, fail, truthy } from './jinja-values.js'
+import { attribute, bind, filter, test } from './jinja-library.js'
+import { Dict, Missing, Namespace, Text, Tuple, charge, counted, describe, equal, fail, orMissing, textOf, truthy } from './jinja-values.js'
 
-/**
- * @typedef {import('./jinja-values.js').Value} Value
- * @typedef {import('./jinja-values.js').Named} Named
- * @typedef {import('./jinja.js').Runner} Runner
- * @typedef {(scope: Scope, run: Runner) => Value} Evaluate
- * @typedef {(scope: Scope, out: Builder, run: Runner) => void} Execute
- * @typedef {(scope: Scope, value: Value, run: Runner) => void} Assign
- * @typedef {(scope: Scope, run: Runner) => [Value[], Named]} Arguments
- * @typedef {{name: string, otherwise: Evaluate | undefined}} Parameter
- */
+/** @typedef {import('./jinja-values.js').Value} Value @typedef {import('./jinja-values.js').Named} Named */
+/** @typedef {(scope: Scope) => Value} Evaluate @typedef {(scope: Scope, out: Text) => void} Execute @typedef {(scope: Scope, value: Value) => void} Assign */
+/** @typedef {(scope: Scope) => [Value[], Named]} Arguments @typedef {{name: string, otherwise: Evaluate | undefined}} Parameter */
 
-const NESTING_MAX = 150
-
-/** @type {Map<string, Value>} */
-const CONSTANTS = new Map(/** @type {[string, Value][]} */ ([['true', true], ['True', true], ['false', false], ['False', false], ['none', None], ['None', None]]))
-
-/** An expression of several parts: counted, and kept from recursing too deeply. @param {Evaluate} evaluate @returns {Evaluate} */
-const part = (evaluate) => (scope, run) => {
-  run.enter()
-  const value = evaluate(scope, run)
-  run.depth--
-  return value
-}
-
-/** @param {Execute} body @param {Scope} scope @param {Runner} run */
-function capture(body, scope, run) {
-  const out = new Builder(run.charge)
-  body(scope, out, run)
-  return out.done()
-}
-
-/** @type {Record<string, (a: Value, b: Value, run: Runner) => boolean>} */
-const COMPARISONS = {
-  '==': (a, b, run) => equal(a, b, run.charge),
-  '!=': (a, b, run) => !equal(a, b, run.charge),
-  '<': (a, b, run) => compare(a, b, run.charge) < 0,
-  '>': (a, b, run) => compare(a, b, run.charge) > 0,
-  '<=': (a, b, run) => compare(a, b, run.charge) <= 0,
-  '>=': (a, b, run) => compare(a, b, run.charge) >= 0,
-  in: (a, b, run) => run.contains(b, a),
-  'not in': (a, b, run) => !run.contains(b, a),
-}
-
-/** @type {Arguments} */
-const noArguments = () => [[], new Map()]
-
-/** @param {string} name @param {Parameter[]} parameters @param {Execute} body @param {Scope} home  what its names mean @returns {Value} */
-function makeMacro(name, parameters, body, home) {
-  return (args, named) => {
-    const scope = new Scope(home), { run } = home, rest = new Dict()
-    run.enter()
-    scope.names.set('caller', new Missing('caller'))
-    for (const [key, value] of named) {
-      if (key === 'caller') scope.names.set(key, value)
-      else if (!parameters.some((parameter) => parameter.name === key)) rest.set(new Text(key), value)
-    }
-    scope.names.set('varargs', Tuple.from(args.slice(parameters.length)))
-    scope.names.set('kwargs', rest)
-    for (const [i, { name: key }] of parameters.entries()) scope.names.set(key, args[i] ?? named.get(key) ?? new Missing(`'${key}'`))
-    for (const [i, { name: key, otherwise }] of parameters.entries()) {
-      if (otherwise && args[i] === undefined && !named.has(key)) scope.names.set(key, otherwise(scope, run))
-    }
-    const text = capture(body, scope, run)
-    run.depth--
-    return text
+/** Names and what they mean; what is not found in one is looked for in the one around it. @extends {Map<string, Value>} */
+export class Scope extends Map {
+  /** @param {Scope} [parent] */
+  constructor(parent) {
+    super()
+    this.parent = parent
+  }
+  /** @param {string} name @returns {Value} */
+  find(name) {
+    if (!this.has(name) && this.parent) return this.parent.find(name)
+    return orMissing(this.get(name), `'${name}'`)
   }
 }
+
+const NESTING_MAX = 150
+const BREAK = new Error('{% break %} stands outside of a loop')
+const CONTINUE = new Error('{% continue %} stands outside of a loop')
+/** @param {Error} to @returns {never} */
+const jump = (to) => {
+  throw to
+}
+/** @type {Map<string, Value>} */
+const CONSTANTS = new Map(Object.entries({ true: true, True: true, false: false, False: false, none: null, None: null }))
+
+// Names that no template can write
+const BODY = ' body'
+const CALLER = ' caller'
+/** @type {Arguments} */
+const noArguments = () => [[], new Map()]
+/** @type {(f: Evaluate) => Evaluate} */
+const part = counted
+
+/** What a body writes. @param {Execute} body @param {Scope} scope */
+function capture(body, scope) {
+  const out = new Text()
+  body(scope, out)
+  return out
+}
+
+/** @param {string} name @param {Parameter[]} parameters @param {Execute} body @param {Scope} home  what its names mean @returns {Value} */
+const makeMacro = (name, parameters, body, home) => counted((/** @type {Value[]} */ args, /** @type {Named} */ named) => {
+  const scope = new Scope(home)
+  scope.set('caller', named.get('caller') ?? new Missing("'caller'"))
+  named.delete('caller')
+  const values = bind(`${name}()`, parameters.map((parameter) => parameter.name), args, named)
+  parameters.forEach(({ name, otherwise }, i) => scope.set(name, orMissing(values[i] === undefined ? otherwise?.(scope) : values[i], `'${name}'`)))
+  return capture(body, scope)
+})
 
 /** @param {string} source @returns {Execute} */
 export function parse(source) {
@@ -81,33 +66,22 @@ export function parse(source) {
   let at = 0
   let depth = 0
 
-  // Tokens
-
   /** @param {string} value  of a name or mark @param {number} [ahead] */
-  function sees(value, ahead = 0) {
-    const token = tokens[at + ahead]
-    return token !== undefined && token.value === value && (token.kind === 'name' || token.kind === 'mark')
-  }
+  const sees = (value, ahead = 0) => tokens[at + ahead]?.value === value && /name|mark/.test(tokens[at + ahead].kind)
   /** @param {string} value */
   function takes(value) {
     const seen = sees(value)
     if (seen) at++
     return seen
   }
+  /** @param {string} what @returns {never} */
+  const failHere = (what) => fail(`${what} is expected ${at < tokens.length ? `at '${tokens[at].value.slice(0, 20)}'` : 'at its end'}`)
   /** @param {string} value */
   function expect(value) {
-    if (!takes(value)) fail(`'${value}' is expected ${here()}`)
+    if (!takes(value)) failHere(`'${value}'`)
   }
-  function here() {
-    return at < tokens.length ? `at '${tokens[at].value.slice(0, 20)}'` : 'at its end'
-  }
-  /** @returns {string} */
-  function takeName() {
-    const token = tokens[at++]
-    if (token?.kind === 'name') return token.value
-    at--
-    return fail(`a name is expected ${here()}`)
-  }
+  const takeName = () => (tokens[at]?.kind === 'name' ? tokens[at++].value : failHere('a name'))
+
   /** @template T @param {() => T} parse @returns {T} */
   function nested(parse) {
     if (++depth > NESTING_MAX) fail(`it nests deeper than ${NESTING_MAX}`)
@@ -115,50 +89,40 @@ export function parse(source) {
     depth--
     return made
   }
-  /** Items between commas, up to a mark that is taken as well. @template T @param {string} close @param {() => T} item @returns {T[]} */
+  /** Items between commas, up to a mark that is taken as well. @template T @param {string} close @param {() => T} item */
   function parseItems(close, item) {
-    /** @type {T[]} */
     const items = []
     while (!takes(close)) {
-      if (items.length > 0) expect(',')
-      if (items.length > 0 && takes(close)) break
       items.push(item())
+      if (!sees(close) && !takes(',')) failHere(`'${close}'`)
     }
     return items
   }
 
   // Statements
 
-  /** Up to one of the tags, whose opening and name are taken. @param {...string} ends @returns {[Execute, string]} */
+  /** Up to one of the tags, which is taken but for its end. @param {...string} ends @returns {[Execute, string]} */
   function parseBody(...ends) {
-    return nested(() => {
-      /** @type {Execute[]} */
-      const steps = []
-      const run = /** @type {Execute} */ ((scope, out, runner) => {
-        for (const step of steps) step(scope, out, runner)
-      })
-      while (at < tokens.length) {
-        const { kind, value } = tokens[at++]
-        if (kind === 'data') {
-          const text = new Text(value)
-          steps.push((scope, out) => out.add(text))
-        } else if (value === '{{') {
-          const evaluate = parseTuple()
-          expect('}}')
-          steps.push((scope, out, runner) => out.add(runner.text(evaluate(scope, runner))))
-        } else {
-          const name = takeName()
-          if (ends.includes(name)) return /** @type {[Execute, string]} */ ([run, name])
-          const step = parseStatement(name)
-          steps.push((scope, out, runner) => {
-            runner.enter()
-            step(scope, out, runner)
-            runner.depth--
-          })
-        }
+    /** @type {Execute[]} */
+    const steps = []
+    /** @type {Execute} */
+    const body = (scope, out) => steps.forEach((step) => step(scope, out))
+    while (at < tokens.length) {
+      const { kind, value } = tokens[at++]
+      if (kind === 'data') {
+        const text = new Text(value)
+        steps.push((scope, out) => out.add(text))
+      } else if (value === '{{') {
+        const evaluate = parseTuple('}}')
+        steps.push((scope, out) => out.add(textOf(evaluate(scope))))
+      } else {
+        const name = takeName()
+        if (ends.includes(name)) return [body, name]
+        const statement = STATEMENTS.get(name) ?? fail(`{% ${name} %} is not a tag that chat templates may use, or it stands at a wrong place`)
+        steps.push(counted(nested(statement)))
       }
-      return ends.length > 0 ? fail(`{% ${ends[ends.length - 1]} %} is missing`) : [run, '']
-    })
+    }
+    return ends[0] ? fail(`{% ${ends[0]} %} is missing`) : [body, '']
   }
 
   /** The body of a tag that has one. @param {string} end */
@@ -169,442 +133,281 @@ export function parse(source) {
     return body
   }
 
-  /** @param {string} name @returns {Execute} */
-  function parseStatement(name) {
-    switch (name) {
-      case 'if': return parseIf()
-      case 'for': return parseLoop()
-      case 'set': return parseSet()
-      case 'generation': return parseBlock('endgeneration')
-      case 'break':
-      case 'continue':
-        expect('%}')
-        return () => {
-          throw name === 'break' ? new Break('{% break %} stands outside of a loop') : new Continue('{% continue %} stands outside of a loop')
-        }
-      case 'with': {
-        const sets = parseItems('%}', () => {
-          const assign = parseTarget(false)
-          expect('=')
-          return { assign, value: parseExpression() }
-        })
-        const [body] = parseBody('endwith')
-        expect('%}')
-        return (scope, out, run) => {
-          const inner = new Scope(scope)
-          for (const { assign, value } of sets) assign(inner, value(scope, run), run)
-          body(inner, out, run)
-        }
-      }
-      case 'filter': {
-        const filter = parseFilters((scope) => scope.names.get(' body') ?? None, true)
-        const body = parseBlock('endfilter')
-        return (scope, out, run) => {
-          const inner = new Scope(scope)
-          inner.names.set(' body', capture(body, new Scope(scope), run))
-          out.add(run.text(filter(inner, run)))
-        }
-      }
-      case 'macro': {
-        const macro = takeName()
-        expect('(')
-        const parameters = parseParameters()
-        const body = parseBlock('endmacro')
-        return (scope) => void scope.names.set(macro, makeMacro(macro, parameters, body, scope))
-      }
-      case 'call': {
-        const parameters = takes('(') ? parseParameters() : []
-        const call = parseExpression()
-        const body = parseBlock('endcall')
-        return (scope, out, run) => {
-          run.caller = makeMacro('caller', parameters, body, scope)
-          out.add(run.text(call(scope, run)))
-        }
-      }
-      default: return fail(`{% ${name} %} is not a tag that chat templates may use, or it stands at a wrong place`)
+  /** Filters, then the body that they are for. @param {string} end @param {boolean} [bare]  the first filter has no | @returns {Evaluate} */
+  function parseFiltered(end, bare) {
+    const filters = parsePostfix((scope) => scope.find(BODY), true, bare)
+    const body = parseBlock(end)
+    return (scope) => {
+      const inner = new Scope(scope)
+      inner.set(BODY, capture(body, new Scope(scope)))
+      return filters(inner)
     }
   }
+
+  /** @type {Map<string, () => Execute>} */
+  const STATEMENTS = new Map(Object.entries({
+    if: parseIf,
+    for: parseLoop,
+    generation: () => parseBlock('endgeneration'),
+    break: () => (expect('%}'), () => jump(BREAK)),
+    continue: () => (expect('%}'), () => jump(CONTINUE)),
+    set() {
+      const assign = parseTargets()
+      const value = takes('=') ? parseTuple('%}') : parseFiltered('endset')
+      return (scope) => assign(scope, value(scope))
+    },
+    filter() {
+      const value = parseFiltered('endfilter', true)
+      return (scope, out) => out.add(textOf(value(scope)))
+    },
+    macro() {
+      const name = takeName()
+      expect('(')
+      const parameters = parseParameters()
+      const body = parseBlock('endmacro')
+      return (scope) => scope.set(name, makeMacro(name, parameters, body, scope))
+    },
+    call() {
+      const parameters = takes('(') ? parseParameters() : []
+      const call = parseExpression()
+      const body = parseBlock('endcall')
+      return (scope, out) => {
+        const inner = new Scope(scope)
+        inner.set(CALLER, makeMacro('caller', parameters, body, scope))
+        out.add(textOf(call(inner)))
+      }
+    },
+  }))
 
   /** @returns {Execute} */
   function parseIf() {
-    /** @type {[Evaluate, Execute][]} */
-    const branches = []
-    /** @type {Execute | undefined} */
-    let otherwise
-    for (let tag = 'if'; tag !== 'endif';) {
-      const test = tag === 'else' ? undefined : parseTuple()
-      expect('%}')
-      const [body, next] = parseBody(...(tag === 'else' ? [] : ['elif', 'else']), 'endif')
-      if (test) branches.push([test, body])
-      else otherwise = body
-      tag = next
-    }
-    expect('%}')
-    return (scope, out, run) => (branches.find(([test]) => truthy(test(scope, run)))?.[1] ?? otherwise)?.(scope, out, run)
-  }
-
-  /** @returns {Execute} */
-  function parseSet() {
-    const assign = parseTargets()
-    if (takes('=')) {
-      const value = parseTuple()
-      expect('%}')
-      return (scope, out, run) => assign(scope, value(scope, run), run)
-    }
-    const filter = parseFilters((scope) => scope.names.get(' body') ?? None)
-    const body = parseBlock('endset')
-    return (scope, out, run) => {
-      const inner = new Scope(scope)
-      inner.names.set(' body', capture(body, new Scope(scope), run))
-      assign(scope, filter(inner, run), run)
-    }
+    const condition = parseTuple('%}')
+    const [body, next] = parseBody('endif', 'elif', 'else')
+    const otherwise = next === 'elif' ? nested(parseIf) : next === 'else' ? parseBlock('endif') : expect('%}')
+    return (scope, out) => (truthy(condition(scope)) ? body : otherwise)?.(scope, out)
   }
 
   /** @returns {Execute} */
   function parseLoop() {
     const assign = parseTargets()
     expect('in')
-    const from = parseTuple(false)
-    const test = takes('if') ? parseExpression() : undefined
-    if (sees('recursive')) fail('recursive loops are not supported')
+    const from = parseOr()
+    const condition = takes('if') ? parseExpression() : undefined
     expect('%}')
-    const [body, next] = parseBody('else', 'endfor')
-    const otherwise = next === 'else' ? parseBlock('endfor') : void expect('%}')
-    return (outer, out, run) => {
-      const all = run.iterate(from(outer, run))
-      const items = test ? all.filter((item) => {
+    const [body, next] = parseBody('endfor', 'else')
+    const otherwise = next === 'else' ? parseBlock('endfor') : expect('%}')
+    return (outer, out) => {
+      const all = iterate(from(outer))
+      const inner = (/** @type {Value} */ item) => {
         const scope = new Scope(outer)
-        assign(scope, item, run)
-        return truthy(test(scope, run))
-      }) : all
-      if (items.length === 0) return otherwise?.(new Scope(outer), out, run)
-      const loop = new Namespace(), { fields } = loop
-      fields.set('length', items.length)
-      fields.set('depth', 1) // counts recursive loops, which are not to be had
-      fields.set('depth0', 0)
+        assign(scope, item)
+        return scope
+      }
+      const items = condition ? all.filter((item) => truthy(condition(inner(item)))) : all
+      const loop = new Namespace(), { length } = items
       let i = 0
-      fields.set('cycle', (args) => args[i % args.length] ?? new Missing('what loop.cycle() is to give'))
-      /** @type {Value[] | undefined} */
-      let last
-      fields.set('changed', (args) => {
-        const same = last !== undefined && equal(last, args, run.charge)
-        last = args
-        return !same
-      })
-      const { depth } = run
-      for (; i < items.length; i++) {
-        const left = items.length - i
-        const now = { index: i + 1, index0: i, revindex: left, revindex0: left - 1, first: i === 0, last: left === 1,
-          previtem: items[i - 1] ?? new Missing('loop.previtem'), nextitem: items[i + 1] ?? new Missing('loop.nextitem') }
-        for (const [key, value] of Object.entries(now)) fields.set(key, value)
-        const scope = new Scope(outer)
-        scope.names.set('loop', loop)
-        assign(scope, items[i], run)
-        run.charge(4)
+      /** @type {Value} */
+      let last = null
+      loop.set('cycle', (args) => orMissing(args[i % args.length], 'what loop.cycle() is to give'))
+      loop.set('changed', (args) => !equal(last, (last = args)))
+      for (; i < length; i++) {
+        const left = length - i
+        const now = { index: i + 1, index0: i, revindex: left, revindex0: left - 1, first: i === 0, last: left === 1, length, depth: 1, depth0: 0,
+          previtem: orMissing(items[i - 1], 'loop.previtem'), nextitem: orMissing(items[i + 1], 'loop.nextitem') }
+        for (const [key, value] of Object.entries(now)) loop.set(key, value)
+        charge(4)
         try {
-          body(scope, out, run)
+          body(inner(items[i]).set('loop', loop), out)
         } catch (error) {
-          if (!(error instanceof Break || error instanceof Continue)) throw error
-          run.depth = depth
-          if (error instanceof Break) break
+          if (error === BREAK) break
+          if (error !== CONTINUE) throw error
         }
       }
+      if (length === 0) otherwise?.(new Scope(outer), out)
     }
   }
 
-  /** What can be set: a name, or an attribute of a namespace. @param {boolean} [attributes] @returns {Assign} */
-  function parseTarget(attributes = true) {
+  /** What can be set: a name, or an attribute of a namespace. @returns {Assign} */
+  function parseTarget() {
     if (takes('(')) {
-      const inner = parseTargets()
+      const inner = nested(parseTargets)
       expect(')')
       return inner
     }
-    const name = takeName()
-    if (!attributes || !takes('.')) return (scope, value) => void scope.names.set(name, value)
-    const field = takeName()
+    const name = takeName(), field = takes('.') && takeName()
+    if (!field) return (scope, value) => scope.set(name, value)
     return (scope, value) => {
       const object = scope.find(name)
       if (!(object instanceof Namespace)) return fail(`'${name}.${field}' is set, but ${name} is no namespace`)
-      object.fields.set(field, value)
+      object.set(field, value)
     }
   }
 
   /** @returns {Assign} */
   function parseTargets() {
     const targets = [parseTarget()]
-    const single = !sees(',')
-    while (takes(',') && !sees('in') && !sees('=')) targets.push(parseTarget())
-    if (single) return targets[0]
-    return (scope, value, run) => {
-      const items = run.iterate(value)
+    while (takes(',')) targets.push(parseTarget())
+    if (!targets[1]) return targets[0]
+    return (scope, value) => {
+      const items = iterate(value)
       if (items.length !== targets.length) fail(`${items.length} values cannot be given to ${targets.length} names`)
-      items.forEach((item, i) => targets[i](scope, item, run))
+      items.forEach((item, i) => targets[i](scope, item))
     }
   }
 
   /** @returns {Parameter[]} */
-  function parseParameters() {
-    return parseItems(')', () => ({ name: takeName(), otherwise: takes('=') ? parseExpression() : undefined }))
-  }
+  const parseParameters = () => parseItems(')', () => ({ name: takeName(), otherwise: takes('=') ? parseExpression() : undefined }))
 
   // Expressions, from what binds least
 
-  /** Expressions between commas, which make a tuple; the loop and the tests of ifs keep `if` for themselves. @returns {Evaluate} */
-  function parseTuple(conditional = true) {
-    const one = () => (conditional ? parseExpression() : parseOr())
-    const parts = [one()]
-    const single = !sees(',')
-    while (takes(',') && ![')', '%}', '}}', '='].some((mark) => sees(mark))) parts.push(one())
-    return single ? parts[0] : part((scope, run) => Tuple.from(parts, (evaluate) => evaluate(scope, run)))
+  /** Expressions up to a mark that is taken as well; commas make a tuple of them. @param {string} close @returns {Evaluate} */
+  function parseTuple(close) {
+    const from = at
+    const parts = parseItems(close, parseExpression)
+    if (parts.length === 1 && !sees(',', -2)) return parts[0]
+    return from === at - 1 && close !== ')' ? failHere('a value') : part((scope) => Tuple.from(parts, (evaluate) => evaluate(scope)))
   }
 
-  /** @returns {Evaluate} */
-  function parseExpression() {
-    return nested(() => {
-      let value = parseOr()
-      while (takes('if')) {
-        const yes = value, test = parseOr()
-        const no = takes('else') ? parseExpression() : () => new Missing('a condition without else')
-        value = part((scope, run) => (truthy(test(scope, run)) ? yes(scope, run) : no(scope, run)))
-      }
-      return value
+  /** @type {() => Evaluate} */
+  const parseExpression = () => nested(() => {
+    const value = parseOr()
+    if (!takes('if')) return value
+    const condition = parseOr()
+    const otherwise = takes('else') ? parseExpression() : () => new Missing('a condition without else')
+    return part((scope) => (truthy(condition(scope)) ? value : otherwise)(scope))
+  })
+
+  /** `or` and `and`, which stop at the first value that decides. @type {(word: string, decides: boolean, next: () => Evaluate) => Evaluate} */
+  const parseLogic = (word, decides, next) => {
+    const a = next()
+    if (!takes(word)) return a
+    const b = nested(() => parseLogic(word, decides, next))
+    return part((scope) => {
+      const left = a(scope)
+      return truthy(left) === decides ? left : b(scope)
     })
   }
-
-  /** @returns {Evaluate} */
-  function parseOr() {
-    let value = parseAnd()
-    while (takes('or')) {
-      const a = value, b = parseAnd()
-      value = part((scope, run) => {
-        const left = a(scope, run)
-        return truthy(left) ? left : b(scope, run)
-      })
-    }
-    return value
-  }
-
-  /** @returns {Evaluate} */
-  function parseAnd() {
-    let value = parseNot()
-    while (takes('and')) {
-      const a = value, b = parseNot()
-      value = part((scope, run) => {
-        const left = a(scope, run)
-        return truthy(left) ? b(scope, run) : left
-      })
-    }
-    return value
-  }
+  const parseOr = () => parseLogic('or', true, () => parseLogic('and', false, parseNot))
 
   /** @returns {Evaluate} */
   function parseNot() {
-    if (!takes('not')) return parseComparison()
-    const value = nested(() => parseNot())
-    return part((scope, run) => !truthy(value(scope, run)))
+    if (!takes('not')) return parseOperators(0)
+    const value = nested(parseNot)
+    return part((scope) => !truthy(value(scope)))
   }
 
-  /** a < b < c holds where both do. @returns {Evaluate} */
-  function parseComparison() {
-    const first = parseChain(['+', '-'], () => parseConcat())
-    /** @type {[string, Evaluate][]} */
-    const rest = []
-    for (;;) {
-      const { value = '' } = tokens[at] ?? {}
-      const operator = sees('not') && sees('in', 1) ? 'not in' : value
-      if (!Object.hasOwn(COMPARISONS, operator) || !sees(value)) break
-      at += operator === 'not in' ? 2 : 1
-      rest.push([operator, parseChain(['+', '-'], () => parseConcat())])
-    }
-    if (rest.length === 0) return first
-    return part((scope, run) => {
-      let a = first(scope, run)
-      return rest.every(([operator, next]) => {
-        const b = next(scope, run)
-        run.chargeSize(a)
-        run.chargeSize(b)
-        const holds = COMPARISONS[operator](a, b, run)
-        a = b
-        return holds
-      })
-    })
-  }
-
-  /** @returns {Evaluate} */
-  function parseConcat() {
-    const product = () => parseChain(['*', '/', '//', '%'], () => parseChain(['**'], () => parseUnary()))
-    let value = product()
-    while (takes('~')) {
-      const a = value, b = product()
-      value = part((scope, run) => run.concat(run.text(a(scope, run)), run.text(b(scope, run))))
-    }
-    return value
-  }
-
-  /** Operators of one rank, from the left. @param {string[]} operators @param {() => Evaluate} next @returns {Evaluate} */
-  function parseChain(operators, next) {
-    let value = next()
-    for (let operator; (operator = operators.find((o) => takes(o)));) {
-      const a = value, b = next(), kind = operator
-      value = part((scope, run) => run.operate(kind, a(scope, run), b(scope, run)))
-    }
+  /** Operators of one rank, from the left; there is one comparison alone. @param {number} rank @returns {Evaluate} */
+  function parseOperators(rank) {
+    if (!OPERATORS[rank]) return parseUnary()
+    let value = parseOperators(rank + 1)
+    do {
+      const sign = sees('not') && sees('in', 1) ? 'not in' : tokens[at]?.value
+      const operate = tokens[at]?.kind === 'string' ? undefined : OPERATORS[rank].get(sign)
+      if (!operate) break
+      at += sign === 'not in' ? 2 : 1
+      const a = value, b = parseOperators(rank + 1)
+      value = part((scope) => operate(a(scope), b(scope)))
+    } while (rank > 0)
     return value
   }
 
   /** @returns {Evaluate} */
   function parseUnary(filters = true) {
-    const sign = ['-', '+'].find((mark) => takes(mark))
-    let value = sign ? nested(() => parseUnary(false)) : parsePostfix(parsePrimary())
-    if (sign) {
-      const a = value
-      value = part((scope, run) => run.sign(sign === '-' ? -1 : 1, a(scope, run)))
-    }
-    return filters ? parseFilters(value) : value
+    if (!takes('-')) return parsePostfix(parsePrimary(), filters)
+    const value = nested(() => parseUnary(false))
+    return parsePostfix(part((scope) => negate(0, value(scope))), filters)
   }
 
-  /** @returns {Evaluate} */
   function parsePrimary() {
     const { kind, value } = tokens[at++] ?? fail('it ends within an expression')
     if (kind === 'name') {
       const constant = CONSTANTS.get(value)
-      return constant === undefined ? (scope, run) => (run.charge(1), scope.find(value) ?? new Missing(`'${value}'`)) : () => constant
+      if (value === 'varargs' || value === 'kwargs') fail(`'${value}' is not supported`)
+      return constant !== undefined ? () => constant : part((scope) => scope.find(value))
     }
-    if (kind === 'number') {
-      const number = Number(value)
-      return /^\d+$/.test(value) ? () => number : () => new Float(number)
+    if (kind === 'number' || kind === 'string') {
+      const constant = kind === 'string' ? new Text(value) : toNumber(Number(value), /\D/.test(value))
+      return () => constant
     }
-    if (kind === 'string') {
-      let text = value
-      while (tokens[at]?.kind === 'string') text += tokens[at++].value
-      const made = new Text(text)
-      return () => made
-    }
-    if (value === '(') {
-      if (takes(')')) return () => new Tuple()
-      const inner = parseTuple()
-      expect(')')
-      return inner
-    }
+    if (value === '(') return parseTuple(')')
     if (value === '[') {
-      const items = parseItems(']', () => parseExpression())
-      return part((scope, run) => items.map((item) => item(scope, run)))
+      const items = parseItems(']', parseExpression)
+      return part((scope) => items.map((item) => item(scope)))
     }
     if (value === '{') {
-      const items = parseItems('}', () => {
-        const key = parseExpression()
-        expect(':')
-        return [key, parseExpression()]
-      })
-      return part((scope, run) => items.reduce((dict, [key, item]) => dict.set(key(scope, run), item(scope, run)), new Dict()))
+      const items = parseItems('}', () => ({ key: parseExpression(), value: (expect(':'), parseExpression()) }))
+      return part((scope) => items.reduce((dict, { key, value }) => dict.put(key(scope), value(scope)), new Dict()))
     }
     at--
-    return fail(`a value is expected ${here()}`)
+    return failHere('a value')
   }
 
-  /** What follows a value: .name, [index], (arguments). @param {Evaluate} value @returns {Evaluate} */
-  function parsePostfix(value) {
-    for (;;) {
-      const object = value
-      if (takes('.')) {
-        const { kind, value: name } = tokens[at++] ?? fail('it ends behind a dot')
-        if (kind !== 'name' && kind !== 'number') fail(`a dot is followed by '${name}'`)
-        const key = kind === 'name' ? new Text(name) : Number(name)
-        value = part((scope, run) => run.attribute(object(scope, run), key, true))
-      } else if (takes('[')) value = parseSubscript(object)
-      else if (sees('(')) value = parseCall(object)
+  /** .name, [index], (arguments), and filters and tests where they may follow. @param {Evaluate} value @param {boolean} filters @param {boolean} [bare] */
+  function parsePostfix(value, filters, bare) {
+    for (; ; bare = false) {
+      const v = value
+      if (bare || (filters && takes('|'))) {
+        const name = takeName()
+        const given = takes('(') ? parseArguments() : noArguments
+        value = part((scope) => filter(name, v(scope), ...given(scope)))
+      } else if (filters && takes('is')) {
+        const negated = takes('not'), name = takeName()
+        const given = parseTestArguments()
+        value = part((scope) => test(name, v(scope), ...given(scope)) !== negated)
+      } else if (takes('.')) {
+        const key = new Text(takeName())
+        value = part((scope) => attribute(v(scope), key, true))
+      } else if (takes('[')) value = parseSubscript(v)
+      else if (takes('(')) value = parseCall(v)
       else return value
     }
   }
 
-  /** @param {Evaluate} object @returns {Evaluate} */
+  /** @param {Evaluate} object */
   function parseSubscript(object) {
-    /** @type {(Evaluate | undefined)[]} */
-    const bounds = [undefined]
-    while (!takes(']')) {
-      if (takes(':')) bounds.push(undefined)
-      else if (bounds[bounds.length - 1]) fail(`']' is expected ${here()}`)
-      else bounds[bounds.length - 1] = parseTuple()
-    }
-    const [key] = bounds
-    if (bounds.length > 3 || (bounds.length === 1 && !key)) fail('an index or slice is malformed')
-    if (bounds.length === 1 && key) return part((scope, run) => run.attribute(object(scope, run), key(scope, run), false))
-    return part((scope, run) => {
-      const of = object(scope, run)
-      const [start, stop, step] = bounds.map((bound) => {
-        const v = bound ? bound(scope, run) : None
-        return v === None ? undefined : typeof v === 'number' ? v : fail(`a slice is given ${describe(v)}`)
-      })
-      return run.slice(of, start, stop, step)
+    const bound = () => (sees(':') || sees(']') ? () => null : parseExpression())
+    const bounds = [bound()]
+    while (takes(':')) bounds.push(bound())
+    expect(']')
+    return part((scope) => {
+      const v = object(scope), [key, ...rest] = bounds.map((bound) => bound(scope))
+      return rest.length > 0 ? slice(v, [key, ...rest]) : attribute(v, key)
     })
   }
 
   /** @param {Evaluate} callee @returns {Evaluate} */
   function parseCall(callee) {
     const given = parseArguments()
-    return part((scope, run) => {
-      const { caller } = run // of a {% call %}, which hands it to its outermost call
-      run.caller = undefined
-      const f = callee(scope, run)
-      const [args, named] = given(scope, run)
+    return part((scope) => {
+      const caller = scope.get(CALLER) // of a {% call %}, which hands it to its outermost call
+      scope.delete(CALLER)
+      const f = callee(scope)
+      const [args, named] = given(scope)
       if (caller) named.set('caller', caller)
-      if (typeof f !== 'function') return fail(`it calls ${f instanceof Missing ? `${f.what}, which is not there` : describe(f)}`)
-      return f(args, named)
+      if (f instanceof Missing) fail(`it calls ${f.what}, which is not there, or not supported`)
+      return typeof f === 'function' ? f(args, named) : fail(`it calls ${describe(f)}`)
     })
   }
 
   /** @returns {Arguments} */
   function parseArguments() {
-    expect('(')
     const items = parseItems(')', () => {
-      const spread = takes('**') ? 2 : takes('*') ? 1 : 0
-      const name = !spread && sees('=', 1) ? takeName() : undefined
-      if (name !== undefined) expect('=')
-      return { spread, name, value: parseExpression() }
+      const name = sees('=', 1) && takeName()
+      if (name) expect('=')
+      return { name, value: parseExpression() }
     })
-    return (scope, run) => {
-      /** @type {Value[]} */
-      const args = []
-      /** @type {Named} */
-      const named = new Map()
-      for (const { spread, name, value } of items) {
-        const v = value(scope, run)
-        if (spread) run.chargeSize(v)
-        if (name !== undefined) named.set(name, v)
-        else if (spread === 1) for (const item of run.iterate(v)) args.push(item)
-        else if (spread === 0) args.push(v)
-        else if (!(v instanceof Dict)) fail(`${describe(v)} follows ** in a call`)
-        else for (const [key, item] of v.pairs()) named.set(run.text(key).text, item)
-      }
-      if (args.length > 1000 || named.size > 1000) fail('it calls something with more than 1000 arguments')
-      return [args, named]
-    }
+    const plain = items.filter(({ name }) => !name), named = items.slice(plain.length)
+    if (!named.every(({ name }) => name)) fail('an argument without a name follows one that has one')
+    return (scope) => [plain.map(({ value }) => value(scope)), new Map(named.map(({ name, value }) => [/** @type {string} */ (name), value(scope)]))]
   }
 
-  /** Filters and tests behind a value. @param {Evaluate} value @param {boolean} [bare]  the first filter has no | before it @returns {Evaluate} */
-  function parseFilters(value, bare = false) {
-    for (; ; bare = false) {
-      const v = value
-      if (bare || takes('|')) {
-        const name = takeName()
-        const given = sees('(') ? parseArguments() : noArguments
-        value = part((scope, run) => run.filter(name, v(scope, run), ...given(scope, run)))
-      } else if (takes('is')) {
-        const negated = takes('not')
-        const given = parseTestArguments(takeName())
-        value = part((scope, run) => run.test(given.name, v(scope, run), given.arguments(scope, run)[0]) !== negated)
-      } else if (sees('(')) value = parseCall(v)
-      else return value
-    }
-  }
-
-  /** A test takes arguments in brackets, or one without. @param {string} name @returns {{name: string, arguments: Arguments}} */
-  function parseTestArguments(name) {
-    if (sees('(')) return { name, arguments: parseArguments() }
-    const { kind = '', value = '' } = tokens[at] ?? {}
-    const begins = kind === 'string' || kind === 'number' || (kind === 'name' ? !['else', 'or', 'and', 'if', 'is', 'not', 'in'].includes(value) : value === '[' || value === '{')
-    if (!begins) return { name, arguments: noArguments }
-    const argument = parsePostfix(parsePrimary())
-    return { name, arguments: (scope, run) => [[argument(scope, run)], new Map()] }
+  /** A test takes arguments in brackets, or one without. @returns {Arguments} */
+  function parseTestArguments() {
+    if (takes('(')) return parseArguments()
+    const { kind, value } = tokens[at]
+    if (kind === 'mark' ? !'[{'.includes(value) : /^(else|or|and|if|is|not|in)$/.test(value)) return noArguments
+    const argument = parsePostfix(parsePrimary(), false)
+    return (scope) => [[argument(scope)], new Map()]
   }
 
   return parseBody()[0]

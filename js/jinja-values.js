@@ -1,380 +1,276 @@
 /**
- * The values a template works with, as Python has them. Strings remember which of their characters a person wrote.
+ * The values a template works with, as Python has them, and what their use costs. Strings remember which of their characters a person wrote.
+ *
+ * None is null, ints are numbers, lists are arrays.
  */
 
-/** What a template does wrong, or what is done wrong to it; js/template.js makes a NibbleError of it. */
-export class TemplateError extends Error {}
-
-export const LIMITS = Object.freeze({
-  steps: 4_000_000, // expressions evaluated, and the work of long strings and lists in small units
-  depth: 800, // nested expressions, blocks and macro calls
-  items: 100_000, // of a list
-  text: 1 << 23, // characters of a string, and of the output
-})
-
-/** @param {string} message @returns {never} */
+/** What a template does wrong, or what is done wrong to it; js/template.js makes a NibbleError of it. @param {string} message @returns {never} */
 export const fail = (message) => {
-  throw new TemplateError(message)
+  throw new Error(message)
 }
+
+// Limits. They count here, for all: one template runs at a time, and while it runs nothing of the caller's does.
+
+const STEPS_MAX = 4_000_000 // expressions evaluated, and the work of long strings and lists in small units
+const DEPTH_MAX = 800 // nested expressions, blocks, macro calls and values
+const ITEMS_MAX = 100_000 // of a list
+const TEXT_MAX = 1 << 23 // characters of a string, and of the output
+
+let steps = 0
+let depth = 0
+
+export const restart = () => void (steps = depth = 0)
+
+/** @param {number} cost */
+export function charge(cost) {
+  steps += cost
+  if (steps > STEPS_MAX) fail(`it takes more than ${STEPS_MAX} steps; does it loop without end?`)
+}
+
+/** A function each call of which is a step and one level of depth. @template {any[]} A, R @param {(...args: A) => R} f @returns {(...args: A) => R} */
+export const counted = (f) => (...args) => {
+  charge(1)
+  if (depth >= DEPTH_MAX) fail(`it nests or recurses deeper than ${DEPTH_MAX}`)
+  depth++
+  try {
+    return f(...args)
+  } finally {
+    depth--
+  }
+}
+
+/** @param {number} length  of a list that is about to be made */
+export function chargeList(length) {
+  if (length > ITEMS_MAX) fail(`it makes a list of more than ${ITEMS_MAX} items`)
+  charge(1 + length)
+}
+
+/** @param {number} length  of a text that is about to be made */
+export function chargeText(length) {
+  if (length > TEXT_MAX) fail(`it makes a text of more than ${TEXT_MAX} characters`)
+  charge(1 + (length >> 4))
+}
+
+/** Of a value that is about to be gone through. @param {Value} v */
+export const chargeSize = (v) => charge(1 + ((size(v) ?? 0) >> 4))
+
+// Types
+
+const PAIR = /[\ud800-\udbff][\udc00-\udfff]/ // one code point in two units
 
 /**
  * A string. Beside its text goes a mask of the same length, in which 'u' marks what is not the template's own: two strings that are cut,
  * joined and searched alike need no bookkeeping of ranges.
  */
 export class Text {
-  /** @param {string} text @param {string} [mask] */
-  constructor(text, mask = '.'.repeat(text.length)) {
+  /** @param {string} [text] @param {string} [mask] */
+  constructor(text = '', mask = '.'.repeat(text.length)) {
     this.text = text
     this.mask = mask
   }
+  /** For a text in the making; all others stay as they are. @param {string | Text} piece */
+  add(piece) {
+    const { text, mask } = typeof piece === 'string' ? new Text(piece) : piece
+    charge(1 + (text.length >> 4))
+    this.text += text
+    this.mask += mask
+    if (this.text.length > TEXT_MAX) chargeText(this.text.length)
+    return this
+  }
   /** @param {number} from @param {number} [to]  UTF-16 units, not negative */
   cut(from, to) {
+    charge(4)
     return new Text(this.text.slice(from, to), this.mask.slice(from, to))
   }
-  /** @param {Text} other */
-  plus(other) {
-    return new Text(this.text + other.text, this.mask + other.mask)
-  }
-  /** Each UTF-16 unit, or what `pattern` matches, replaced by what `change` makes of it. @param {RegExp} pattern @param {(match: string) => string} change */
+  /** What `pattern` matches replaced by what `change` makes of it. @param {RegExp} pattern @param {(match: string) => string} change */
   map(pattern, change) {
-    let text = '', mask = '', at = 0
-    for (const match of this.text.matchAll(pattern)) {
-      const to = change(match[0])
-      text += this.text.slice(at, match.index) + to
-      mask += this.mask.slice(at, match.index)
-      at = match.index + match[0].length
-      mask += (this.mask.slice(match.index, at).includes('u') ? 'u' : '.').repeat(to.length)
-    }
-    return at === 0 ? this : new Text(text + this.text.slice(at), mask + this.mask.slice(at))
-  }
-  /** Code points, as Python counts. @returns {Text[]} */
-  chars() {
+    const made = new Text()
     let at = 0
-    return Array.from(this.text, (c) => this.cut(at, (at += c.length)))
+    for (const { 0: match, index } of this.text.matchAll(pattern)) {
+      charge(1)
+      const to = change(match), from = at
+      at = index + match.length
+      const user = this.mask.slice(index, at).includes('u')
+      made.text += this.text.slice(from, index) + to
+      made.mask += this.mask.slice(from, index) + (user ? 'u' : '.').repeat(to.length)
+    }
+    return made.add(this.cut(at))
+  }
+  /** In code points, as Python counts. */
+  get length() {
+    return PAIR.test(this.text) ? [...this.text].length : this.text.length
   }
   /** Where the code point of an index begins, in UTF-16 units. @param {number} index  not negative */
   offset(index) {
-    if (!this.wide) return Math.min(index, this.text.length)
-    let at = 0
-    for (let i = 0; i < index && at < this.text.length; i++) at += /** @type {number} */ (this.text.codePointAt(at)) > 0xffff ? 2 : 1
-    return at
-  }
-  get wide() {
-    return /[\ud800-\udbff][\udc00-\udfff]/.test(this.text)
-  }
-  get length() {
-    let pairs = 0
-    if (this.wide) for (let i = 0; i < this.text.length; i++) if (this.text.charCodeAt(i) >> 10 === 0x36 && this.text.charCodeAt(i + 1) >> 10 === 0x37) pairs++
-    return this.text.length - pairs
+    return PAIR.test(this.text) ? [...this.text].slice(0, index).join('').length : Math.min(index, this.text.length)
   }
 }
 
-/** A float; plain numbers are ints. */
+/** Plain numbers are ints. */
 export class Float {
   /** @param {number} value */
   constructor(value) {
     this.value = value
   }
 }
-
-/** None is an object, so that ?? tells what is there from what is not. */
-export class NoneType {}
-export const None = new NoneType()
-
 /** Jinja's undefined, which knows what is missing. */
 export class Missing {
-  /** @param {string} [what] */
-  constructor(what = 'a value') {
+  /** @param {string} what */
+  constructor(what) {
     this.what = what
   }
 }
+/** None is a value: only what is undefined is missing. @param {Value | undefined} v @param {string} what */
+export const orMissing = (v, what) => (v === undefined ? new Missing(what) : v)
 
 export class Tuple extends Array {}
-export class Namespace {
-  /** @type {Map<string, Value>} */
-  fields = new Map()
-}
+/** @extends {Map<string, Value>} */
+export class Namespace extends Map {}
 
-/**
- * @typedef {NoneType | boolean | number | Float | Text | List | Dict | Namespace | Missing | Callable} Value
- * @typedef {Value[]} List
- * @typedef {Map<string, Value>} Named
- * @typedef {(args: Value[], named: Named) => Value} Callable
- */
-
-export class Dict {
-  /** @type {Map<string | number, [Value, Value]>} */
-  entries = new Map()
-
-  /** @param {Value} key @returns {string | number} */
+/** Keys and values by what tells keys apart. @extends {Map<string | number, Value[]>} */
+export class Dict extends Map {
+  /** @param {Value} key */
   static hash(key) {
-    if (key instanceof Text) return key.text
-    const n = asNumber(key)
-    if (n !== undefined) return n
-    if (key === None) return NaN
-    return fail(`a ${typeName(key)} cannot be a key`)
+    return key instanceof Text ? key.text : asNumber(key) ?? (key === null ? NaN : fail(`${describe(key)} cannot be a key`))
   }
   /** @param {Value} key @param {Value} value */
-  set(key, value) {
+  put(key, value) {
     const hash = Dict.hash(key)
-    this.entries.set(hash, [this.entries.get(hash)?.[0] ?? key, value])
-    return this
+    return this.set(hash, Tuple.of(this.get(hash)?.[0] ?? key, value))
   }
-  /** @param {Value} key */
-  get(key) {
-    return this.entries.get(Dict.hash(key))?.[1]
-  }
-  keys() {
-    return Array.from(this.entries.values(), ([key]) => key)
-  }
-  values() {
-    return Array.from(this.entries.values(), ([, value]) => value)
+  /** @param {Value} key @returns {Value | undefined} */
+  at(key) {
+    return this.get(Dict.hash(key))?.[1]
   }
   pairs() {
-    return Array.from(this.entries.values())
-  }
-  items() {
-    return this.pairs().map((pair) => /** @type {Value} */ (Tuple.from(pair)))
+    chargeList(this.size)
+    return Array.from(this.values())
   }
 }
+
+/** @typedef {null | boolean | number | Float | Text | List | Dict | Namespace | Missing | Callable} Value @typedef {Value[]} List */
+/** @typedef {Map<string, Value>} Named @typedef {(args: Value[], named: Named) => Value} Callable */
+
+/** @type {[Function, string][]} */
+const TYPES = [[Text, 'str'], [Tuple, 'tuple'], [Array, 'list'], [Dict, 'dict'], [Float, 'float'], [Namespace, 'namespace']]
+
+/** @param {Value} v  for a message */
+export const describe = (v) => (v instanceof Missing
+  ? `${v.what}, which is undefined,`
+  : `a value of type ${v === null ? 'None' : TYPES.find(([type]) => v instanceof type)?.[1] ?? typeof v}`)
 
 /** @param {Value} v @returns {number | undefined} */
-export const asNumber = (v) => (typeof v === 'number' ? v : v instanceof Float ? v.value : typeof v === 'boolean' ? Number(v) : undefined)
+export const asNumber = (v) => (typeof v === 'boolean' ? Number(v) : v instanceof Float ? v.value : typeof v === 'number' ? v : undefined)
+/** @param {Value} v @returns {number | undefined} */
+export const size = (v) => (v instanceof Text ? v.text.length : Array.isArray(v) ? v.length : v instanceof Dict ? v.size : undefined)
+/** @param {Value | undefined} v */
+export const truthy = (v) => !(v == null || v instanceof Missing) && (asNumber(v) ?? size(v)) !== 0
 
-/** @param {Value} v */
-export function typeName(v) {
-  if (v === None) return 'None'
-  if (typeof v === 'boolean') return 'bool'
-  if (typeof v === 'number') return 'int'
-  if (typeof v === 'function') return 'function'
-  if (v instanceof Tuple) return 'tuple'
-  if (Array.isArray(v)) return 'list'
-  if (v instanceof Missing) return 'undefined value'
-  return v instanceof Text ? 'str' : v instanceof Dict ? 'dict' : v instanceof Float ? 'float' : 'namespace'
-}
-
-/** @param {Value} v */
-export function truthy(v) {
-  if (v === None || v instanceof Missing) return false
-  if (v instanceof Text) return v.text !== ''
-  if (Array.isArray(v)) return v.length > 0
-  if (v instanceof Dict) return v.entries.size > 0
-  const n = asNumber(v)
-  return n === undefined || n !== 0
-}
-
-/** What goes through a value of any depth charges for each part of it: values may share parts, many times over. @typedef {(cost: number) => void} Charge */
-
-const DEEPEST = 100
-
-/** @param {Value} a @param {Value} b @param {Charge} charge @returns {boolean} */
-export function equal(a, b, charge, depth = 0) {
-  charge(1)
-  if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
-  if (a instanceof Text) {
-    if (!(b instanceof Text) || a.text.length !== b.text.length) return false
-    charge(a.text.length >> 4)
-    return a.text === b.text
-  }
+/** @type {(a: Value, b: Value) => boolean} */
+export const equal = counted((a, b) => {
+  if (a instanceof Text) return b instanceof Text && a.text.length === b.text.length && (charge(a.text.length >> 4), a.text === b.text)
   const n = asNumber(a)
   if (n !== undefined) return n === asNumber(b)
-  if (Array.isArray(a)) {
-    return Array.isArray(b) && a instanceof Tuple === b instanceof Tuple && a.length === b.length && a.every((x, i) => equal(x, b[i], charge, depth + 1))
-  }
-  if (a instanceof Dict) {
-    return b instanceof Dict && a.entries.size === b.entries.size
-      && Array.from(a.entries).every(([hash, [, x]]) => b.entries.has(hash) && equal(x, /** @type {[Value, Value]} */ (b.entries.get(hash))[1], charge, depth + 1))
-  }
+  if (Array.isArray(a)) return Array.isArray(b) && a instanceof Tuple === b instanceof Tuple && a.length === b.length && a.every((x, i) => equal(x, b[i]))
+  if (a instanceof Dict) return b instanceof Dict && a.size === b.size && a.pairs().every(([key, x]) => equal(x, orMissing(b.at(key), '')) && b.at(key) !== undefined)
   return a instanceof Missing ? b instanceof Missing : a === b
-}
+})
 
-/** Order of numbers, strings and lists, negative where a comes first. Strings go by code points. @param {Value} a @param {Value} b @param {Charge} charge @returns {number} */
-export function compare(a, b, charge, depth = 0) {
-  charge(1)
-  if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
+/** Order of numbers, strings and lists, negative where a comes first. Strings go by code points. @type {(a: Value, b: Value) => number} */
+export const compare = counted((a, b) => {
   const m = asNumber(a), n = asNumber(b)
   if (m !== undefined && n !== undefined) return m - n
   if (a instanceof Text && b instanceof Text) {
-    charge(Math.min(a.text.length, b.text.length) >> 2)
-    return compareText(a.text, b.text)
+    chargeSize(a)
+    let i = 0
+    while (i < a.text.length && a.text[i] === b.text[i]) i++
+    return (a.text.codePointAt(i) ?? -1) - (b.text.codePointAt(i) ?? -1)
   }
-  if (Array.isArray(a) && Array.isArray(b)) {
-    for (let i = 0; i < a.length && i < b.length; i++) {
-      const c = compare(a[i], b[i], charge, depth + 1)
-      if (c !== 0) return c
-    }
-    return a.length - b.length
-  }
-  return fail(`${describe(a)} and ${describe(b)} have no order`)
+  if (!(Array.isArray(a) && Array.isArray(b))) return fail(`${describe(a)} and ${describe(b)} have no order`)
+  const i = a.findIndex((x, i) => i >= b.length || !equal(x, b[i]))
+  return i < 0 ? a.length - b.length : i < b.length ? compare(a[i], b[i]) : 1
+})
+
+/** @typedef {{json: boolean, ascii?: boolean, indent: string, item: string | Text, key: string | Text, sort?: boolean}} Style */
+
+/** str(v) @param {Value} v @returns {Text} */
+export function textOf(v) {
+  if (v instanceof Text) return v
+  const out = new Text()
+  if (!(v instanceof Missing)) write(out, v, { json: false, indent: '', item: ', ', key: ': ' }, '')
+  return out
 }
 
-/** @param {string} a @param {string} b */
-function compareText(a, b) {
-  if (a === b) return 0
-  let i = 0
-  while (i < a.length && a[i] === b[i]) i++
-  const x = a.charCodeAt(i), y = b.charCodeAt(i)
-  const surrogate = (/** @type {number} */ c) => c >= 0xd800 && c < 0xe000
-  // The end of a string gives NaN. Surrogates stand for code points above all others.
-  if (i === a.length || i === b.length) return a.length - b.length
-  return surrogate(x) === surrogate(y) ? x - y : surrogate(x) ? 1 : -1
+/** @param {Text} t @param {Style} style */
+function quoted(t, { json, ascii }) {
+  const quote = json || (t.text.includes("'") && !t.text.includes('"')) ? '"' : "'"
+  const special = !json ? /[\x00-\x1f'\\\x7f-\xa0\xad]/g : ascii ? /["\\]|[^ -~]/g : /["\\\x00-\x1f]/g
+  return new Text(quote).add(t.map(special, (c) => {
+    const code = c.charCodeAt(0).toString(16)
+    if (json) return c > '~' ? `\\u${code.padStart(4, '0')}` : JSON.stringify(c).slice(1, -1)
+    if (c === "'") return quote === c ? "\\'" : c
+    return /[\n\r\t\\]/.test(c) ? JSON.stringify(c).slice(1, -1) : `\\x${code.padStart(2, '0')}`
+  })).add(quote)
 }
-
-/** @param {Value} v */
-export const describe = (v) => (v instanceof Missing ? `${v.what}, which is undefined,` : `a value of type ${typeName(v)}`)
 
 /** @param {number} x  as Python writes a float */
-export function floatText(x) {
-  if (!Number.isFinite(x)) return Number.isNaN(x) ? 'nan' : x < 0 ? '-inf' : 'inf'
-  const exponent = x === 0 ? 0 : Number(x.toExponential().split('e')[1])
-  if (exponent < -4 || exponent >= 16) return x.toExponential().replace(/e([+-])(\d)$/, 'e$10$2')
-  const text = Object.is(x, -0) ? '-0' : String(x)
-  const plain = text.includes('e') ? x.toFixed(20).replace(/0+$/, '') : text
-  return plain.includes('.') ? plain : `${plain}.0`
+function floatText(x) {
+  const magnitude = Math.abs(x)
+  if (magnitude && (magnitude < 1e-4 || magnitude >= 1e16)) return x.toExponential().replace(/e(.)(\d)$/, 'e$10$2')
+  return Number.isInteger(x) ? (Object.is(x, -0) ? '-0.0' : `${x}.0`) : String(x)
 }
 
-/** @param {number} x */
-const intText = (x) => (Number.isSafeInteger(x) ? String(x) : Number.isFinite(x) ? BigInt(Math.trunc(x)).toString() : fail('a number is too large'))
-
-/** Pieces of text that become one string. */
-export class Builder {
-  text = ''
-  mask = ''
-
-  /** @param {Charge} charge */
-  constructor(charge) {
-    this.charge = charge
-  }
-  /** @param {string | Text} piece */
-  add(piece) {
-    const of = typeof piece === 'string' ? new Text(piece) : piece
-    this.charge(1 + (of.text.length >> 4))
-    this.text += of.text
-    this.mask += of.mask
-    if (this.text.length > LIMITS.text) fail(`it makes a text of more than ${LIMITS.text} characters`)
-    return this
-  }
-  done() {
-    return new Text(this.text, this.mask)
-  }
-}
-
-const PY_ESCAPES = new Map([['\n', '\\n'], ['\r', '\\r'], ['\t', '\\t'], ['\\', '\\\\']])
-const JSON_ESCAPES = new Map([...PY_ESCAPES, ['\b', '\\b'], ['\f', '\\f'], ['"', '\\"']])
-/** @param {string} c */
-const hex4 = (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`
-
-/** @param {Text} t */
-function quoted(t) {
-  const quote = t.text.includes("'") && !t.text.includes('"') ? '"' : "'"
-  const inner = t.map(/[\x00-\x1f'\\\x7f-\xa0\xad]/g, (c) => PY_ESCAPES.get(c) ?? (c === "'" ? (quote === c ? "\\'" : c) : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`))
-  return new Text(quote).plus(inner).plus(new Text(quote))
-}
-
-/** str(v), into the builder. @param {Value} v @param {Builder} out */
-export function write(v, out) {
-  if (v instanceof Text) out.add(v)
-  else if (v instanceof Missing) return
-  else repr(v, out, 0)
-}
-
-/** repr(v), into the builder. @param {Value} v @param {Builder} out @param {number} depth */
-function repr(v, out, depth) {
-  out.charge(2)
-  if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
-  if (v instanceof Text) out.add(quoted(v))
-  else if (v === None) out.add('None')
-  else if (typeof v === 'boolean') out.add(v ? 'True' : 'False')
-  else if (typeof v === 'number') out.add(intText(v))
-  else if (v instanceof Float) out.add(floatText(v.value))
-  else if (Array.isArray(v)) {
-    const tuple = v instanceof Tuple
-    out.add(tuple ? '(' : '[')
-    v.forEach((item, i) => {
-      if (i > 0) out.add(', ')
-      repr(item, out, depth + 1)
-    })
-    out.add(tuple ? (v.length === 1 ? ',)' : ')') : ']')
-  } else if (v instanceof Dict) {
-    out.add('{')
-    v.pairs().forEach(([key, value], i) => {
-      if (i > 0) out.add(', ')
-      repr(key, out, depth + 1)
-      out.add(': ')
-      repr(value, out, depth + 1)
-    })
-    out.add('}')
-  } else out.add(v instanceof Missing ? 'Undefined' : `<${typeName(v)}>`)
-}
-
-/**
- * json.dumps, as transformers calls it.
- * @param {Value} v @param {Builder} out
- * @param {{ascii: boolean, indent: string | undefined, item: string | Text, key: string | Text, sort: boolean}} style
- */
-export function writeJson(v, out, style, depth = 0) {
-  out.charge(2)
-  if (depth > DEEPEST) fail(`values nest deeper than ${DEEPEST}`)
-  /** @param {Text} t */
-  const string = (t) => out.add('"').add(t.map(style.ascii ? /[\x00-\x1f"\\]|[^\x00-\x7e]/g : /[\x00-\x1f"\\]/g, (c) => JSON_ESCAPES.get(c) ?? hex4(c))).add('"')
-  /** @template T @param {string} open @param {string} close @param {T[]} items @param {(item: T) => void} one */
-  const list = (open, close, items, one) => {
+/** repr(v), or json.dumps(v) as transformers calls it. @type {(out: Text, v: Value, style: Style, margin: string) => void} */
+export const write = counted((out, v, style, margin) => {
+  const { json } = style
+  /** @template T @param {string} open @param {T[]} items @param {string} close @param {(item: T) => void} one */
+  const list = (open, items, close, one) => {
     out.add(open)
-    const newline = style.indent === undefined ? '' : `\n${style.indent.repeat(depth)}`
     items.forEach((item, i) => {
       if (i > 0) out.add(style.item)
-      if (newline) out.add(newline + style.indent)
+      out.add(margin && margin + style.indent)
       one(item)
     })
-    if (newline && items.length > 0) out.add(newline)
-    out.add(close)
+    out.add(items.length > 0 ? margin : '').add(close)
   }
-  if (v instanceof Text) string(v)
-  else if (v === None) out.add('null')
-  else if (typeof v === 'boolean') out.add(String(v))
-  else if (typeof v === 'number') out.add(intText(v))
-  else if (v instanceof Float) out.add(floatText(v.value).replace('inf', 'Infinity').replace('nan', 'NaN'))
-  else if (Array.isArray(v)) list('[', ']', v, (item) => writeJson(item, out, style, depth + 1))
-  else if (v instanceof Dict) {
+  const inner = (/** @type {Value} */ item) => write(out, item, style, margin && margin + style.indent)
+  if (v instanceof Text) out.add(quoted(v, style))
+  else if (v === null) out.add(json ? 'null' : 'None')
+  else if (typeof v === 'boolean') out.add(json ? String(v) : v ? 'True' : 'False')
+  else if (typeof v === 'number') out.add(String(v))
+  else if (v instanceof Float) out.add(floatText(v.value))
+  else if (Array.isArray(v)) {
+    const tuple = v instanceof Tuple && !json
+    list(tuple ? '(' : '[', v, !tuple ? ']' : v.length === 1 ? ',)' : ')', inner)
+  } else if (v instanceof Dict) {
     const pairs = v.pairs()
-    if (style.sort) pairs.sort(([a], [b]) => compare(a, b, out.charge))
-    list('{', '}', pairs, ([key, value]) => {
-      if (key instanceof Text) string(key)
-      else {
-        out.add('"')
-        writeJson(key, out, style)
-        out.add('"')
-      }
-      out.add(style.key)
-      writeJson(value, out, style, depth + 1)
+    if (style.sort) pairs.sort(([a], [b]) => compare(a, b))
+    list('{', pairs, '}', ([key, value]) => {
+      const quote = json && !(key instanceof Text) ? '"' : ''
+      out.add(quote)
+      inner(key)
+      out.add(quote).add(style.key)
+      inner(value)
     })
-  } else fail(`${describe(v)} cannot be written as JSON`)
-}
+  } else fail(`${describe(v)} cannot be written as text`)
+})
 
 /**
- * Plain data of a caller as values. Functions and the like become nothing; what objects inherit is not looked at.
- * @param {unknown} data
- * @param {boolean} user  whether its strings are text of a person
- * @returns {Value}
+ * Plain data of the caller as values; `user` says whether its strings are text of a person. Functions and the like become nothing; what
+ * objects inherit is not looked at. @type {(data: unknown, user: boolean) => Value}
  */
-export function fromData(data, user, depth = 0) {
-  if (depth > DEEPEST) fail(`its variables nest deeper than ${DEEPEST}`)
-  switch (typeof data) {
-    case 'string': return new Text(data, user ? 'u'.repeat(data.length) : undefined)
-    case 'number': return Number.isInteger(data) ? data : new Float(data)
-    case 'bigint': return Number(data)
-    case 'boolean': return data
-    case 'object': break
-    default: return new Missing()
-  }
-  if (data === null) return None
-  if (Array.isArray(data)) return data.map((item) => fromData(item, user, depth + 1))
+export const fromData = counted((data, user) => {
+  const text = (/** @type {string} */ s) => new Text(s, user ? 'u'.repeat(s.length) : undefined)
+  if (data === null || typeof data === 'boolean') return data
+  if (typeof data === 'string') return text(data)
+  if (typeof data === 'number' || typeof data === 'bigint') return Number.isSafeInteger(Number(data)) ? Number(data) : new Float(Number(data))
+  if (Array.isArray(data)) return Array.from(data, (item) => fromData(item, user))
+  if (typeof data !== 'object') return new Missing('a value that is no data')
   const dict = new Dict()
   for (const [key, value] of Object.entries(data)) {
-    if (value === undefined) continue
     // Templates build control tokens from roles ('<|' + role + '|>'): a plain word there is the program's, not a person's.
     const word = key === 'role' && typeof value === 'string' && /^[\w-]{1,64}$/.test(value)
-    dict.set(new Text(key, user ? 'u'.repeat(key.length) : undefined), fromData(value, user && !word, depth + 1))
+    if (value !== undefined) dict.put(text(key), fromData(value, user && !word))
   }
   return dict
-}
+})

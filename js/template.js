@@ -4,16 +4,12 @@
  */
 import { NibbleError, isNibbleError } from './errors.js'
 import { cutSegments } from './guard.js'
-import { Runner, Scope } from './jinja.js'
 import { globals } from './jinja-library.js'
-import { parse } from './jinja-parser.js'
-import { Builder, Text, fail, fromData } from './jinja-values.js'
+import { Scope, parse } from './jinja-parser.js'
+import { Text, fail, fromData, restart } from './jinja-values.js'
 import { NAMED_TEMPLATES } from './named-templates.js'
 
-/**
- * @typedef {import('./guard.js').Segment} Segment
- * @typedef {import('./guard.js').Specials} Specials
- */
+/** @typedef {import('./guard.js').Segment} Segment @typedef {import('./guard.js').Specials} Specials */
 
 const SOURCE_MAX = 1 << 18 // characters; the longest in use have 20,000
 
@@ -26,10 +22,7 @@ function rethrow(what, error) {
 }
 
 export class ChatTemplate {
-  /**
-   * @param {string} source  Jinja
-   * @param {{now?: () => Date}} [options]  now: what strftime_now() tells
-   */
+  /** @param {string} source  Jinja @param {{now?: () => Date}} [options]  now: what strftime_now() tells */
   constructor(source, { now = () => new Date() } = {}) {
     this.now = now
     try {
@@ -40,35 +33,25 @@ export class ChatTemplate {
     }
   }
 
-  /**
-   * @param {Record<string, unknown>} context
-   * @returns {Text}
-   */
+  /** @param {Record<string, unknown>} context */
   run(context) {
     try {
-      const run = new Runner()
-      const names = globals(run, this.now)
-      names.set('raise_exception', ([message]) => {
-        throw new NibbleError('E_TEMPLATE', `the chat template refuses these messages: ${message instanceof Text ? message.text : 'it gives no reason'}`)
-      })
+      const scope = new Scope()
+      for (const [name, value] of globals(this.now())) scope.set(name, value)
+      restart()
       for (const [name, value] of Object.entries({ tools: null, documents: null, add_generation_prompt: false, ...context })) {
-        if (value !== undefined) names.set(name, fromData(value, name !== 'bos_token' && name !== 'eos_token'))
+        if (value !== undefined) scope.set(name, fromData(value, name !== 'bos_token' && name !== 'eos_token'))
       }
-      const scope = new Scope(run)
-      scope.names = names
-      const out = new Builder(run.charge)
-      this.program(new Scope(scope), out, run)
-      return out.done()
+      restart() // what the caller's getters did is not the template's
+      const out = new Text()
+      this.program(new Scope(scope), out)
+      return out
     } catch (error) {
       return rethrow('the chat template fails', error)
     }
   }
 
-  /**
-   * The prompt as text.
-   * @param {Record<string, unknown>} context  messages, tools, documents, add_generation_prompt, bos_token, eos_token, and whatever else it knows
-   * @returns {string}
-   */
+  /** The prompt. @param {Record<string, unknown>} context  messages, tools, documents, add_generation_prompt, bos_token, eos_token, and whatever else it knows */
   render(context) {
     return this.run(context).text
   }
@@ -76,9 +59,7 @@ export class ChatTemplate {
   /**
    * The prompt in pieces: control tokens are to be recognised in those that are special. Nearly always it is one; text of the context that
    * spells a control token, or would complete one, is cut out.
-   * @param {Record<string, unknown>} context
-   * @param {Specials} specials
-   * @returns {Segment[]}
+   * @param {Record<string, unknown>} context @param {Specials} specials @returns {Segment[]}
    */
   segments(context, specials) {
     const { text, mask } = this.run(context)
@@ -86,10 +67,7 @@ export class ChatTemplate {
   }
 }
 
-/**
- * @param {string} source  Jinja, or the name of a template of named-templates.js
- * @param {{now?: () => Date}} [options]
- */
+/** @param {string} source  Jinja, or the name of a template of named-templates.js @param {{now?: () => Date}} [options] */
 export function compileTemplate(source, options) {
   if (!/^[\w.-]{1,40}$/.test(source)) return new ChatTemplate(source, options)
   if (Object.hasOwn(NAMED_TEMPLATES, source)) return new ChatTemplate(NAMED_TEMPLATES[source], options)

@@ -1,5 +1,9 @@
-// Attention of one query position, strict SIMD.
+// Attention, strict SIMD. The rows of a KV head, a row for each query and each head of the group, are taken NB_ATTENTION_TILE at a time, and
+// with them NB_ATTENTION_TILE positions of the cache: widened to floats once, then used by all of these rows.
+//
+//     scratch:  scores [TILE rows, n_rows]   |   keys or values of a tile of positions [TILE, head_dim]
 #include <assert.h>
+#include <string.h>
 
 #include "../base/half.h"
 #include "lanes.h"
@@ -8,59 +12,107 @@
 
 #ifdef NB_SIMD128
 
-static float dot_f16(const float *q, const uint16_t *k, size_t n) {
-  const v128_t zero = wasm_f32x4_const(0, 0, 0, 0);
-  v128_t s[4] = {zero, zero, zero, zero};
-  size_t i = 0;
-  for (; i + NB_LANES <= n; i += NB_LANES) {
-    const v128_t k0 = wasm_v128_load(k + i), k1 = wasm_v128_load(k + i + 8);
-    s[0] = wasm_f32x4_add(s[0], wasm_f32x4_mul(wasm_v128_load(q + i), nb_f32x4_of_halves_low(k0)));
-    s[1] = wasm_f32x4_add(s[1], wasm_f32x4_mul(wasm_v128_load(q + i + 4), nb_f32x4_of_halves_high(k0)));
-    s[2] = wasm_f32x4_add(s[2], wasm_f32x4_mul(wasm_v128_load(q + i + 8), nb_f32x4_of_halves_low(k1)));
-    s[3] = wasm_f32x4_add(s[3], wasm_f32x4_mul(wasm_v128_load(q + i + 12), nb_f32x4_of_halves_high(k1)));
+enum { TILE = NB_ATTENTION_TILE };
+
+// Rows p of the cache to floats [count, head_dim].
+static void widen(float *to, const uint16_t *rows, size_t kv_stride, size_t count, size_t head_dim) {
+  for (size_t p = 0; p < count; p++, rows += kv_stride, to += head_dim) {
+    size_t i = 0;
+    for (; i + 8 <= head_dim; i += 8) {
+      const v128_t h = wasm_v128_load(rows + i);
+      wasm_v128_store(to + i, nb_f32x4_of_halves_low(h));
+      wasm_v128_store(to + i + 4, nb_f32x4_of_halves_high(h));
+    }
+    for (; i < head_dim; i++) to[i] = nb_f16_to_f32(rows[i]);
   }
-  if (i == n) return nb_fold_f32x4(s[0], s[1], s[2], s[3]);
+}
+
+// s += a * b for the 16 numbers at a and b
+NB_INLINE void multiply_add(v128_t s[4], const float *a, const float *b) {
+  for (int j = 0; j < 4; j++) s[j] = wasm_f32x4_add(s[j], wasm_f32x4_mul(wasm_v128_load(a + 4 * j), wasm_v128_load(b + 4 * j)));
+}
+
+static float fold(const v128_t s[4], const float *q, const float *k, size_t i, size_t head_dim) {
+  if (i == head_dim) return nb_fold_f32x4(s[0], s[1], s[2], s[3]);
   float lanes[NB_LANES];
   for (int j = 0; j < 4; j++) wasm_v128_store(lanes + 4 * j, s[j]);
-  for (; i < n; i++) lanes[i % NB_LANES] += q[i] * nb_f16_to_f32(k[i]);
+  for (; i < head_dim; i++) lanes[i % NB_LANES] += q[i] * k[i];
   return nb_fold_lanes(lanes);
 }
 
-// out[0 .. head_dim-1] = sum over the n positions of weight[p] * v[p], 16 columns at a time in registers.
-static void weighted_sum(float *out, const float *weight, const uint16_t *v, size_t kv_stride, size_t head_dim, size_t n) {
-  size_t i = 0;
-  for (; i + 16 <= head_dim; i += 16) {
-    const v128_t zero = wasm_f32x4_const(0, 0, 0, 0);
-    v128_t s0 = zero, s1 = zero, s2 = zero, s3 = zero;
-    const uint16_t *row = v + i;
-    for (size_t p = 0; p < n; p++, row += kv_stride) {
-      const v128_t w = wasm_v128_load32_splat(weight + p), v0 = wasm_v128_load(row), v1 = wasm_v128_load(row + 8);
-      s0 = wasm_f32x4_add(s0, wasm_f32x4_mul(w, nb_f32x4_of_halves_low(v0)));
-      s1 = wasm_f32x4_add(s1, wasm_f32x4_mul(w, nb_f32x4_of_halves_high(v0)));
-      s2 = wasm_f32x4_add(s2, wasm_f32x4_mul(w, nb_f32x4_of_halves_low(v1)));
-      s3 = wasm_f32x4_add(s3, wasm_f32x4_mul(w, nb_f32x4_of_halves_high(v1)));
+// scores[p] = q . k[p] * scale for the positions of a tile, two at a time: q is loaded once for both.
+static void score(float *scores, const float *q, const float *k, size_t count, size_t head_dim, float scale) {
+  const v128_t zero = wasm_f32x4_const(0, 0, 0, 0);
+  size_t p = 0;
+  for (; p + 2 <= count; p += 2) {
+    const float *k0 = k + p * head_dim, *k1 = k0 + head_dim;
+    v128_t s0[4] = {zero, zero, zero, zero}, s1[4] = {zero, zero, zero, zero};
+    size_t i = 0;
+    for (; i + NB_LANES <= head_dim; i += NB_LANES) {
+      multiply_add(s0, q + i, k0 + i);
+      multiply_add(s1, q + i, k1 + i);
     }
-    wasm_v128_store(out + i, s0);
-    wasm_v128_store(out + i + 4, s1);
-    wasm_v128_store(out + i + 8, s2);
-    wasm_v128_store(out + i + 12, s3);
+    scores[p] = fold(s0, q, k0, i, head_dim) * scale;
+    scores[p + 1] = fold(s1, q, k1, i, head_dim) * scale;
   }
-  for (; i < head_dim; i++) {
-    float s = 0;
-    for (size_t p = 0; p < n; p++) s += weight[p] * nb_f16_to_f32(v[p * kv_stride + i]);
-    out[i] = s;
+  if (p < count) {
+    const float *k0 = k + p * head_dim;
+    v128_t s0[4] = {zero, zero, zero, zero};
+    size_t i = 0;
+    for (; i + NB_LANES <= head_dim; i += NB_LANES) multiply_add(s0, q + i, k0 + i);
+    scores[p] = fold(s0, q, k0, i, head_dim) * scale;
   }
 }
 
-void nb_attention_simd128(float *out, const float *q, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads,
+// out += sum over the positions of a tile of weight[p] * v[p], 16 columns at a time in registers.
+static void add_values(float *out, const float *weight, const float *v, size_t count, size_t head_dim) {
+  size_t i = 0;
+  for (; i + 16 <= head_dim; i += 16) {
+    v128_t s[4];
+    for (int j = 0; j < 4; j++) s[j] = wasm_v128_load(out + i + 4 * j);
+    for (size_t p = 0; p < count; p++) {
+      const v128_t w = wasm_v128_load32_splat(weight + p);
+      for (int j = 0; j < 4; j++) s[j] = wasm_f32x4_add(s[j], wasm_f32x4_mul(w, wasm_v128_load(v + p * head_dim + i + 4 * j)));
+    }
+    for (int j = 0; j < 4; j++) wasm_v128_store(out + i + 4 * j, s[j]);
+  }
+  for (; i < head_dim; i++) {
+    for (size_t p = 0; p < count; p++) out[i] += weight[p] * v[p * head_dim + i];
+  }
+}
+
+NB_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+void nb_attention_simd128(float *out, const float *q, size_t n_queries, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads,
                           size_t n_kv_heads, size_t head_dim, size_t first, size_t n, float scale, float *scratch) {
   assert(n >= 1 && n_kv_heads >= 1 && n_heads % n_kv_heads == 0 && kv_stride >= n_kv_heads * head_dim);
-  const size_t group = n_heads / n_kv_heads;
-  for (size_t h = 0; h < n_heads; h++, q += head_dim, out += head_dim) {
-    const size_t at = first * kv_stride + h / group * head_dim;
-    for (size_t p = 0; p < n; p++) scratch[p] = dot_f16(q, k + at + p * kv_stride, head_dim) * scale;
-    nb_softmax_simd128(scratch, n);
-    weighted_sum(out, scratch, v + at, kv_stride, head_dim, n);
+  const size_t group = n_heads / n_kv_heads, n_rows = n + n_queries - 1;
+  float *tile = scratch + TILE * n_rows;
+  for (size_t kv = 0; kv < n_kv_heads; kv++) {
+    const size_t at = first * kv_stride + kv * head_dim;
+    for (size_t row0 = 0; row0 < n_queries * group; row0 += TILE) {
+      const size_t rows = least(TILE, n_queries * group - row0), longest = n + (row0 + rows - 1) / group;
+      size_t from[TILE];  // of a row's query and output
+      for (size_t r = 0; r < rows; r++) from[r] = ((row0 + r) / group * n_heads + kv * group + (row0 + r) % group) * head_dim;
+      for (size_t p = 0; p < longest; p += TILE) {
+        widen(tile, k + at + p * kv_stride, kv_stride, least(TILE, longest - p), head_dim);
+        for (size_t r = 0; r < rows; r++) {
+          const size_t length = n + (row0 + r) / group;
+          if (p < length) score(scratch + r * n_rows + p, q + from[r], tile, least(TILE, length - p), head_dim, scale);
+        }
+      }
+      for (size_t r = 0; r < rows; r++) {
+        nb_softmax_simd128(scratch + r * n_rows, n + (row0 + r) / group);
+        memset(out + from[r], 0, head_dim * sizeof *out);
+      }
+      for (size_t p = 0; p < longest; p += TILE) {
+        widen(tile, v + at + p * kv_stride, kv_stride, least(TILE, longest - p), head_dim);
+        for (size_t r = 0; r < rows; r++) {
+          const size_t length = n + (row0 + r) / group;
+          if (p < length) add_values(out + from[r], scratch + r * n_rows + p, tile, least(TILE, length - p), head_dim);
+        }
+      }
+    }
   }
 }
 

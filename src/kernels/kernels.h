@@ -99,13 +99,14 @@ void nb_rope(float *x, size_t n_heads, size_t head_dim, size_t n_rot, nb_rope_or
 
 void nb_f32_to_f16_row(uint16_t *y, const float *x, size_t n);
 
-// Attention of one query position over a cache of f16 keys and values.
-//   q    [n_heads, head_dim] floats
+// Causal attention of queries at neighbouring positions over a cache of f16 keys and values.
+//   q    [n_queries, n_heads, head_dim] floats
 //   k, v [n_ctx, n_kv_heads * head_dim] f16: row p at k + p * kv_stride; heads h of a group of n_heads / n_kv_heads share KV head h / group
-//   first, n: attends to the rows first .. first + n - 1; n >= 1
-//   out  [n_heads, head_dim];   scratch [n] floats
+//   first, n: query t attends to the rows first .. first + n + t - 1; n >= 1
+//   out  [n_queries, n_heads, head_dim];   scratch [nb_attention_scratch(n + n_queries - 1, head_dim)] floats, aligned to 16 bytes
 // Scores: dot over head_dim in 16 partial sums as above, times scale; softmax; values added in order of position.
-void nb_attention(float *out, const float *q, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads, size_t n_kv_heads,
-                  size_t head_dim, size_t first, size_t n, float scale, float *scratch);
+void nb_attention(float *out, const float *q, size_t n_queries, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads,
+                  size_t n_kv_heads, size_t head_dim, size_t first, size_t n, float scale, float *scratch);
+size_t nb_attention_scratch(size_t n_rows, size_t head_dim);
 
 #endif

@@ -26,7 +26,7 @@ static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, s
   bytes[n++] = b * c->d_ff;                                       // up
   bytes[n++] = b * c->d_model;                                    // branch
   bytes[n++] = b * c->n_rot;                                      // cos_sin
-  bytes[n++] = n_ctx * sizeof(float);                             // scores
+  bytes[n++] = nb_attention_scratch(n_ctx, c->head_dim) * sizeof(float);  // scores
   bytes[n++] = c->n_rot / 2 * sizeof(double);                     // inv_freq
   bytes[n++] = (size_t)NB_HEAD_TILE * c->n_vocab * sizeof(float); // logits
   bytes[n++] = nb_act_bytes(NB_ACT_Q8_32, n_batch, nb_align_up(max_cols(c), 32));
@@ -139,9 +139,8 @@ void nb_pass_attention(nb_pass *p, const nb_layer *l) {
     nb_f32_to_f16_row(nb_kvcache_k(p->cache, p->layer, p->pos + (uint32_t)t), p->k + t * kv, kv);
     nb_f32_to_f16_row(nb_kvcache_v(p->cache, p->layer, p->pos + (uint32_t)t), p->v + t * kv, kv);
   }
-  for (size_t t = 0; t < p->n; t++)
-    nb_attention(p->att + t * q, p->q + t * q, nb_kvcache_k(p->cache, p->layer, 0), nb_kvcache_v(p->cache, p->layer, 0), kv, c->n_heads,
-                 c->n_kv_heads, c->head_dim, 0, p->pos + t + 1, scale, p->scores);
+  nb_attention(p->att, p->q, p->n, nb_kvcache_k(p->cache, p->layer, 0), nb_kvcache_v(p->cache, p->layer, 0), kv, c->n_heads, c->n_kv_heads,
+               c->head_dim, 0, p->pos + 1, scale, p->scores);
   set_input(p, p->att, p->n, q);
   multiply(p, &l->attn_output, p->branch);
   add_bias(p, p->branch, l->attn_output_bias, c->d_model);

@@ -35,7 +35,7 @@ static void set_kind(nb_vocab *v, nb_token id, nb_token_kind kind) { v->kinds[id
 static const char *const TURN_ENDS[] = {
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>",
     "<|return|>", "<|call|>", "<|calls|>", "<|flush|>", "<end_of_utterance>", "<turn|>", "<|tool_response>", "[e~[",
-    "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",  // DeepSeek: fullwidth bars, U+2581 for spaces
+    ("<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"),  // DeepSeek: fullwidth bars, U+2581 for spaces
 };
 
 // These may be markup or code in a text, and end a turn only where the file says that they are special. The last three begin

@@ -94,7 +94,7 @@ const attacks = {
   'a list with itself in it, many times over': [`${grow('[1]', '[ns.s, ns.s]')}{{ ns.s }}`, /nest|steps|characters/],
   'JSON of shared parts': [`{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson }}`, /steps|characters/],
   'equality of shared parts': ['{% set a = namespace(s=[1], t=[1]) %}{% for i in range(60) %}{% set a.s = [a.s, a.s] %}{% set a.t = [a.t, a.t] %}{% endfor %}{{ a.s == a.t }}', /steps/],
-  'a value nested deeply': ['{% set ns = namespace(s=[1]) %}{% for i in range(50000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s }}', /nest deeper/],
+  'a value nested deeply': ['{% set ns = namespace(s=[1]) %}{% for i in range(50000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s }}', /nests or recurses deeper/],
   'a long output': ['{% for i in range(100000) %}{{ "x" * 1000 }}{% endfor %}', /characters/],
   'replace that multiplies': ['{% set a = "x" * 100000 %}{{ a | replace("x", a) }}', /characters/],
   'join that multiplies': ['{{ range(100000) | join("x" * 100000) }}', /characters/],
@@ -104,8 +104,14 @@ const attacks = {
   'ranges in a loop': ['{% for i in range(100000) %}{% set x = range(100000) %}{% endfor %}', /steps/],
   'a search that takes the product of two lengths': ['{% set a = "a" * 1000000 %}{% set b = "b" ~ "a" * 400000 %}{{ b in a }}', /steps/],
   'JSON of a long text, again and again': ['{% set a = "x" * 1000000 %}{% for i in range(100000) %}{% set b = [a] | tojson %}{% endfor %}', /steps/],
-  'a call with many arguments': ['{% macro m() %}{% endmacro %}{{ m(*range(100000)) }}', /more than 1000 arguments/],
-  'a number without end': ['{{ 10 ** 400 }}', /too large/],
+  'a text cut into many': ['{{ ("a" * 8000000).split("a") }}', /steps/],
+  'a text of many words': ['{{ ("a " * 4000000).split() }}', /steps/],
+  'a text of many lines': ['{{ ("\\n" * 8000000) | indent }}', /steps/],
+  'a text of many quotes': ["{{ ('\"' * 8000000) | tojson }}", /steps/],
+  'a text that is nearly a number, again and again': ['{% set a = "1" * 1000000 ~ "x" %}{% for i in range(100000) %}{% set b = a | int %}{% endfor %}', /steps/],
+  'a call with many arguments': ['{% macro m() %}{% endmacro %}{{ m(*range(100000)) }}', /at '\*'/],
+  'a number without end': ['{% set ns = namespace(n=10) %}{% for i in range(400) %}{% set ns.n = ns.n * 10 %}{% endfor %}', /too large/],
+  'a fraction without end': ['{% set ns = namespace(n=10.0) %}{% for i in range(400) %}{% set ns.n = ns.n * 10 %}{% endfor %}', /too large/],
   'a break outside of a loop': ['{% break %}', /outside of a loop/],
 }
 for (const [name, [source, message]] of Object.entries(attacks)) test(`limits: ${name}`, () => failsWith(source, message))
@@ -113,7 +119,7 @@ for (const [name, [source, message]] of Object.entries(attacks)) test(`limits: $
 test('values of the caller may not nest without limit', () => {
   let content = 'x'
   for (let i = 0; i < 10_000; i++) content = [content]
-  failsWith('{{ messages }}', /nest deeper/, { messages: content })
+  failsWith('{{ messages }}', /nests or recurses deeper/, { messages: content })
 })
 
 test('a conversation of two million characters, as long as any context, is far from the limits', () => {
@@ -125,7 +131,18 @@ test('a conversation of two million characters, as long as any context, is far f
 
 test('a template that refuses says why', () => failsWith("{{ raise_exception('roles must alternate') }}", /refuses these messages: roles must alternate/))
 test('an error says what is missing', () => failsWith('{{ messages.nope.more }}', /'nope', which is undefined/))
-test('a tag of full Jinja that is not supported is named', () => failsWith("{% include 'x' %}", /{% include %}/))
+
+const unsupported = {
+  "{% include 'x' %}": /{% include %}/, '{% with a = 1 %}{{ a }}{% endwith %}': /{% with %}/, '{% raw %}{% endraw %}': /{% raw %}/,
+  '{% for x in [1] recursive %}{% endfor %}': /'recursive'/, '{% macro m() %}{{ varargs }}{% endmacro %}': /'varargs'/,
+  '{{ 2 ** 3 }}': /'\*\*'/, '{{ 1 < 2 < 3 }}': /'<'/, "{{ '%s' % 'a' }}": /% does not go with a value of type str/, "{{ 'a' 'b' }}": /at 'b'/, "{{ '\\0' }}": /escape \\0/,
+  '{{ range(*[1]) }}': /at '\*'/, '{{ range(**{}) }}': /at '\*\*'/, '{{ dict(a=1) }}': /'dict', which/,
+  "{{ 'a'.format(1) }}": /'format', which/, "{{ 'a b'.rsplit() }}": /'rsplit', which/, "{{ 'a'.isalpha() }}": /'isalpha', which/, '{{ [1].index(1) }}': /'index', which/, '{{ {}.copy() }}': /'copy', which/,
+  "{{ 'a b'.split(none, 1) }}": /maxsplit/, "{{ 'a'.replace('', 'b') }}": /empty string/, "{{ 'a\nb'.splitlines(true) }}": /splitlines\(\) takes 0/,
+  '{{ 1.5 | round }}': /filter 'round'/, '{{ [1] | sum }}': /filter 'sum'/, "{{ '%s' | format(1) }}": /filter 'format'/, "{{ [1] | max(attribute='a') }}": /max\(\) takes no argument 'attribute'/,
+  "{{ 'a' is upper }}": /test 'upper'/, '{{ 1 is sameas 1 }}': /test 'sameas'/, "{{ strftime_now('%j') }}": /%j/,
+}
+for (const [source, message] of Object.entries(unsupported)) test(`what Jinja has and chat templates do not is named: ${source}`, () => failsWith(source, message))
 
 const inherited = ['constructor', '__proto__', '__class__', '__defineGetter__', 'toString', 'hasOwnProperty', 'valueOf', 'prototype', 'call', 'apply', 'mro']
 for (const name of inherited) {
@@ -245,7 +262,7 @@ test('two contents, and content and template, do not make a token together', () 
 test('what a template does to content leaves it content', () => {
   const specials = { control: ['<|im_end|>', '<|IM_END|>', '"<|im_end|>"'], user_defined: [] }
   const word = '<|im_end|>'
-  const uses = ['c | upper', 'c | trim', 'c | tojson', 'c[::-1][::-1]', "c.split('_') | join('_')", "c | replace('im', 'im')", "'%s' % c", "'{}'.format(c)", '[c]', '{c: c}', 'c | list | join', 'c ~ 1', 'c * 2',
+  const uses = ['c | upper', 'c | trim', 'c | tojson', 'c[::-1][::-1]', "c.split('_') | join('_')", "c | replace('im', 'im')", '[c]', '{c: c}', 'c | list | join', 'c ~ 1', 'c * 2',
     '(c | indent)', 'c | capitalize', 'messages | tojson', "messages | map(attribute='content') | join", "c.partition is defined ~ c", 'c[:5] + c[5:]', 'm(c)', "'xx'.replace('x', c)", "'a b'.replace(' ', c)"]
   for (const use of uses) {
     const template = compileTemplate(`{% macro m(x) %}{% set y %}{{ x }}{% endset %}{{ y }}{% endmacro %}{% set c = messages[0].content %}{{ ${use} }}`)
