@@ -31,21 +31,9 @@ import { decodeUtf8 } from './memory.js'
 /** Arrays with more items are left out of the metadata: vocabularies have hundreds of thousands. */
 const LONGEST_ARRAY = 64
 
-const READERS = [
-  [1, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint8(at)],
-  [1, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getInt8(at)],
-  [2, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint16(at, true)],
-  [2, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getInt16(at, true)],
-  [4, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint32(at, true)],
-  [4, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getInt32(at, true)],
-  [4, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getFloat32(at, true)],
-  [1, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint8(at) !== 0],
-  null, // string
-  null, // array
-  [8, (/** @type {DataView} */ v, /** @type {number} */ at) => small(v.getBigUint64(at, true))],
-  [8, (/** @type {DataView} */ v, /** @type {number} */ at) => small(v.getBigInt64(at, true))],
-  [8, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getFloat64(at, true)],
-]
+/** How DataView calls the kinds of numbers (nb_gguf_kind, in the order of its numbers). */
+const NUMBERS = /** @type {const} */ (['Uint8', 'Int8', 'Uint16', 'Int16', 'Uint32', 'Int32', 'Float32', 'Uint8', '', '', 'BigUint64', 'BigInt64', 'Float64'])
+const BOOL = 7
 const STRING = 8
 const ARRAY = 9
 
@@ -65,9 +53,10 @@ function readItems(bytes, kind, count) {
       items.push(decodeUtf8(bytes.subarray(at + 8, at + 8 + length)))
       at += 8 + length
     } else {
-      const [size, read] = /** @type {[number, (v: DataView, at: number) => any]} */ (READERS[kind])
-      items.push(read(view, at))
-      at += size
+      const name = /** @type {Exclude<typeof NUMBERS[number], ''>} */ (NUMBERS[kind])
+      const value = view[`get${name}`](at, true)
+      items.push(typeof value === 'bigint' ? small(value) : kind === BOOL ? value !== 0 : value)
+      at += parseInt(name.replace(/\D+/, '')) / 8
     }
   }
   return items

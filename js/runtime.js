@@ -3,7 +3,7 @@
  */
 import { NibbleError } from './errors.js'
 import { Heap } from './memory.js'
-import { isNode, nodeFiles, wasmFile } from './platform.js'
+import { node, wasmFile } from './platform.js'
 
 /** The version of the ABI in wasm/exports.txt that this code was written for. */
 const ABI_VERSION = 1
@@ -86,10 +86,7 @@ function compile(variant, from) {
 
 /** @param {URL} url */
 async function compileUrl(url) {
-  if (isNode && url.protocol === 'file:') {
-    const { readFile } = await nodeFiles()
-    return WebAssembly.compile(await readFile(url))
-  }
+  if (node && url.protocol === 'file:') return WebAssembly.compile(await (await node()).readFile(url))
   const response = await fetch(url)
   if (!response.ok) throw new NibbleError('E_NETWORK', `the engine ${url.href} cannot be fetched: HTTP ${response.status}`)
   if (response.headers.get('content-type') === 'application/wasm') return WebAssembly.compileStreaming(response)

@@ -3,7 +3,7 @@
  * memory that the caller provides, so that a file on disk goes into the library's memory without a copy in between.
  */
 import { NibbleError, isNibbleError } from './errors.js'
-import { isNode, nodeFiles, nodeUrls } from './platform.js'
+import { node } from './platform.js'
 
 /**
  * @typedef {string | URL | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView | Response} SingleSource
@@ -49,7 +49,7 @@ export function abortable(promise, signal) {
  * Turns what went wrong while reading into a typed error.
  * @param {unknown} error @param {string} what @param {AbortSignal} [signal]
  */
-function readError(error, what, signal) {
+export function readError(error, what, signal) {
   if (isNibbleError(error)) return error
   if (signal?.aborted || (error instanceof Error && error.name === 'AbortError')) return abortError(error, signal)
   const reason = error instanceof Error ? error.message : String(error)
@@ -88,16 +88,16 @@ async function openSingle(source, options) {
   if (typeof source === 'string' || source instanceof URL) {
     const url = await toUrl(source)
     if (url.protocol !== 'file:') return openUrl(url, options)
-    if (!isNode) throw new NibbleError('E_ARGUMENT', `a page cannot open ${url.href}; let the user choose the file and pass the File`)
-    return openFile(url, options)
+    if (!node) throw new NibbleError('E_ARGUMENT', `a page cannot open ${url.href}; let the user choose the file and pass the File`)
+    return (await node()).openFile(url, options)
   }
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) {
     const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
     return openBytes(bytes)
   }
-  if (typeof Blob !== 'undefined' && source instanceof Blob) return openBlob(source, options)
-  if (typeof Response !== 'undefined' && source instanceof Response) return openResponse(source, source.url || 'the response', options)
-  if (typeof ReadableStream !== 'undefined' && source instanceof ReadableStream) return openStream(source, 'the stream', undefined, options)
+  if (source instanceof Blob) return openBlob(source, options)
+  if (source instanceof Response) return openResponse(source, source.url || 'the response', options)
+  if (source instanceof ReadableStream) return openStream(source, 'the stream', undefined, options)
   throw new NibbleError('E_ARGUMENT', 'a model is loaded from a path, a URL, a File or Blob, a ReadableStream, a Response or an ArrayBuffer')
 }
 
@@ -105,41 +105,11 @@ async function openSingle(source, options) {
 async function toUrl(source) {
   if (source instanceof URL) return source
   const address = /^([a-z][a-z0-9+.-]+:\/\/|blob:|data:|file:)/i.test(source)
-  if (isNode && !address) return (await nodeUrls()).pathToFileURL(source)
+  if (node && !address) return (await node()).pathToFileURL(source)
   try {
-    return new URL(source, isNode ? undefined : globalThis.location?.href)
+    return new URL(source, globalThis.location?.href)
   } catch (error) {
     throw new NibbleError('E_ARGUMENT', `'${source}' is not a URL`, { cause: error })
-  }
-}
-
-/** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
-async function openFile(url, { signal }) {
-  const { open } = await nodeFiles()
-  let name = url.href
-  let handle
-  try {
-    name = (await nodeUrls()).fileURLToPath(url)
-    handle = await open(url, 'r')
-    const info = await handle.stat()
-    if (info.isDirectory()) throw new NibbleError('E_ARGUMENT', `${name} is a folder; name a .gguf file`)
-    const file = handle
-    return {
-      name,
-      size: info.isFile() ? info.size : undefined,
-      async read(view) {
-        try {
-          return (await file.read(view, 0, Math.min(view.length, 8 << 20))).bytesRead
-        } catch (error) {
-          throw readError(error, name, signal)
-        }
-      },
-      close: () => file.close(),
-    }
-  } catch (error) {
-    await handle?.close()
-    if (/** @type {any} */ (error)?.code === 'ENOENT') throw new NibbleError('E_ARGUMENT', `there is no file ${name}`, { cause: error })
-    throw readError(error, name, signal)
   }
 }
 
