@@ -91,9 +91,10 @@ async function feed(engine, loader, source, options) {
         }
         if (headerOnly && state === STATE_END) break
         if (onProgress) {
-          const fileBytes = engine.call('nbw_loader_file_bytes', loader)
-          onProgress({ loaded: done + engine.call('nbw_loader_position', loader), total: (fileBytes || part.size) ? done + (part.size ?? fileBytes) : undefined,
-            part: index, parts: Array.isArray(source) ? source.length : undefined })
+          const fileBytes = engine.call('nbw_loader_file_bytes', loader), position = engine.call('nbw_loader_position', loader)
+          // The header does not count what pads the end.
+          const partBytes = part.size ?? (fileBytes && Math.max(fileBytes, position))
+          onProgress({ loaded: done + position, total: partBytes ? done + partBytes : undefined, part: index, parts: Array.isArray(source) ? source.length : undefined })
         }
       }
       known += engine.call('nbw_loader_file_bytes', loader)
@@ -138,8 +139,9 @@ async function withLoader(options, flags, use) {
   }
 }
 
-/** A model that does not fit must fail before its bytes are fetched. @param {Engine} engine @param {number} model @param {LoadOptions} options */
+/** A session that cannot be must fail before the model's bytes are fetched. @param {Engine} engine @param {number} model @param {LoadOptions} options */
 function reserveSession(engine, model, { contextLength = 0, batchSize = 0 }) {
+  engine.check('nbw_session_check', model, contextLength, batchSize)
   const bytes = engine.call('nbw_session_bytes', model, contextLength, batchSize)
   const ptr = bytes < 2 ** 32 ? engine.ptr('malloc', bytes) : 0
   if (!ptr) {

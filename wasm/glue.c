@@ -116,6 +116,11 @@ nb_session *nbw_session_new(const nb_model *m, int n_ctx, int n_batch, int float
   return nb_session_new(m, &o, &s, err) ? NULL : s;
 }
 
+int nbw_session_check(const nb_model *m, int n_ctx, int n_batch, nb_error *err) {
+  const nb_session_options o = session_options(n_ctx, n_batch, 0);
+  return nb_session_check(m, &o, err);
+}
+
 double nbw_session_bytes(const nb_model *m, int n_ctx, int n_batch) {
   const nb_session_options o = session_options(n_ctx, n_batch, 0);
   return (double)nb_session_bytes(m, &o);

@@ -200,18 +200,30 @@ describe('what goes wrong', () => {
     await assert.rejects(load(source, { contextLength: 1 << 20 }), fails('E_NOMEM', /shorter contextLength/))
     assert.ok(read <= 3 * 65536, `${read} of ${huge.length} bytes were read first`)
   })
-  test('a tokenizer that does not run here fails before the data is read', async () => {
+  test('a tokenizer or an option that does not run here fails before the data is read', async () => {
     const other = bytes.slice()
     other.set(new TextEncoder().encode('gpt9'), Buffer.from(bytes).indexOf('gpt2'))
-    let read = 0
-    const source = new ReadableStream({
-      pull(controller) {
-        controller.enqueue(other.slice(read, read + 65536))
-        read += 65536
-      },
-    }, { highWaterMark: 0 })
-    await assert.rejects(load(source), fails('E_UNSUPPORTED', /tokenizer/))
-    assert.ok(read <= 2 * 65536, `${read} of ${bytes.length} bytes were read first`)
+    for (const [of, options, code, message] of /** @type {[Uint8Array, object, string, RegExp][]} */ ([
+      [other, {}, 'E_UNSUPPORTED', /tokenizer/], [bytes, { batchSize: 513, contextLength: 1000 }, 'E_ARGUMENT', /batch of 513 tokens is more than the limit of 512/]])) {
+      let read = 0
+      const source = new ReadableStream({
+        pull(controller) {
+          if (read >= of.length) return controller.close()
+          controller.enqueue(of.slice(read, read + 65536))
+          read += 65536
+        },
+      }, { highWaterMark: 0 })
+      await assert.rejects(load(source, options), fails(code, message))
+      assert.ok(read <= 2 * 65536, `${read} of ${of.length} bytes were read first`)
+    }
+  })
+  test('progress never passes its total, also where padding ends the file', async () => {
+    const odd = /** @type {Uint8Array} */ (tinyModel({ type: 'F32', n_layers: 1, n_vocab: 384, d_model: 63, head_dim: 14, n_heads: 1, n_kv_heads: 1, d_ff: 30, n_ctx: 32, ropeFactors: true }))
+    /** @type {import('../../js/load.js').Progress[]} */
+    const seen = []
+    await (await load(oddStream(odd), { onProgress: (p) => seen.push(p) })).dispose()
+    assert.ok(seen.every(({ loaded, total }) => total === undefined || loaded <= total))
+    assert.deepEqual([seen.at(-1)?.loaded, seen.at(-1)?.total], [odd.length, odd.length])
   })
   test('what onProgress throws ends the load', async () => {
     const mine = new RangeError('enough')
