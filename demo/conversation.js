@@ -83,7 +83,9 @@ export class Conversation {
     options.seed ??= crypto.getRandomValues(new Uint32Array(1))[0] // short enough to be typed again
     const running = this.running = new AbortController()
     const { signal } = running
-    this.onState({ busy: true })
+    /** Tells of this conversation only: clear() begins another one. @param {Parameters<typeof this.onState>[0]} state */
+    const tell = (state) => { if (this.running === running) this.onState(state) }
+    tell({ busy: true })
 
     let shown
     if (this.chats) {
@@ -100,25 +102,19 @@ export class Conversation {
     const note = element('p', 'note')
     const messages = [...this.history, { role: 'user', content: text }]
     let content = '', pieces = 0, first = 0
-    /** @type {string | null} */
-    let finish = null
     try {
       const stream = this.chats
         ? await model.chat.completions.create({ ...options, messages: system ? [{ role: 'system', content: system }, ...messages] : messages, stream: true, signal })
         : await model.completions.create({ ...options, prompt: text, stream: true, signal })
       for await (const chunk of stream) {
         const [choice] = chunk.choices
-        if (!choice) {
-          note.textContent = summary(chunk, finish, options.max_tokens)
-          continue
-        }
         const delta = 'delta' in choice ? choice.delta.content ?? '' : choice.text
         content += delta
         answer.appendData(delta)
-        finish = choice.finish_reason ?? finish
+        if (chunk.usage) note.textContent = summary(chunk, choice.finish_reason, options.max_tokens)
         const now = performance.now()
         first ||= now
-        if (now > first) this.onState({ busy: true, speed: `${rate(pieces / (now - first) * 1000)} tokens/s` })
+        if (now > first) tell({ busy: true, speed: `${rate(pieces / (now - first) * 1000)} tokens/s` })
         pieces++
         this.follow()
       }
@@ -143,7 +139,7 @@ export class Conversation {
 
 /**
  * How a generation went, in a line.
- * @param {{usage?: import('../js/completions.js').Usage, timings?: import('../js/completions.js').Timings, seed?: number}} last  its last chunk
+ * @param {{usage?: import('../js/completions.js').Usage, timings?: import('../js/completions.js').Timings, seed?: number | bigint}} last  its last chunk
  * @param {string | null} finish @param {number | undefined} limit
  */
 function summary({ usage, timings, seed }, finish, limit) {
@@ -151,7 +147,7 @@ function summary({ usage, timings, seed }, finish, limit) {
   const n = usage.completion_tokens
   return [
     `${n} ${n === 1 ? 'token' : 'tokens'}`,
-    n > 0 && `${rate(timings.decode_tps)} tokens/s`,
+    n > 1 && `${rate(timings.decode_tps)} tokens/s`,
     `prompt: ${usage.prompt_tokens} tokens${timings.prompt_n < usage.prompt_tokens ? `, ${timings.prompt_n} new,` : ''} in ${seconds(timings.prefill_s)}`,
     `seed ${seed}`,
     finish === 'length' && (n === limit ? 'ended at the limit of tokens' : 'ended where the context is full'),

@@ -129,7 +129,12 @@ export async function serve({ host = '127.0.0.1', port = 0, model, routes = {}, 
       return refuse(405, 'Only GET and HEAD.')
     }
     if (path === '/' || path === '/index.html') {
-      let page = readFileSync(join(folder, 'index.html'), 'utf8')
+      let page
+      try {
+        page = readFileSync(join(folder, 'index.html'), 'utf8')
+      } catch {
+        return refuse(404, 'The page is gone; it comes back with the end of a build.')
+      }
       if (opened) page = page.replace('<meta name="nibble-model" content="">', `<meta name="nibble-model" content="${opened.slice(1)}">`)
       response.writeHead(200, { 'content-type': TYPES['.html'], 'content-length': Buffer.byteLength(page) })
       return response.end(request.method === 'HEAD' ? undefined : page)

@@ -1,15 +1,16 @@
 /**
  * model.chat.completions: messages in, a message out. The shape of OpenAI's chat completions.
  */
-import { collect, newId, run } from './completions.js'
+import { collect, newId, run, stream } from './completions.js'
 import { NibbleError } from './errors.js'
-import { checkNames, integer } from './options.js'
+import { checkGenerateNames, integer } from './options.js'
 import { loadTemplates } from './platform.js'
 
 /**
  * @typedef {object} Message
  * @property {string} role  'system' | 'user' | 'assistant' | what the model's template knows
- * @property {string | {type: 'text', text: string}[]} content
+ * @property {string | {type: 'text', text: string}[] | null} content  null where an assistant's message holds nothing but what else the template knows, such as
+ *   tool_calls
  *
  * @typedef {object} ChatOnly
  * @property {Message[]} messages
@@ -23,18 +24,19 @@ import { loadTemplates } from './platform.js'
  *
  * @typedef {ChatHead & {object: 'chat.completion', choices: {index: number, message: {role: 'assistant', content: string}, finish_reason: 'stop' | 'length' | null,
  *   logprobs: {content: import('./completions.js').TokenLogprob[]} | null}[], usage: import('./completions.js').Usage,
- *   timings: import('./completions.js').Timings, seed: number}} ChatCompletion
+ *   timings: import('./completions.js').Timings, seed: number | bigint}} ChatCompletion
  * @typedef {ChatHead & {object: 'chat.completion.chunk', choices: {index: number, delta: {role?: 'assistant', content?: string}, finish_reason: 'stop' | 'length' | null,
  *   logprobs: {content: import('./completions.js').TokenLogprob[]} | null}[], usage?: import('./completions.js').Usage,
- *   timings?: import('./completions.js').Timings, seed?: number}} ChatChunk
+ *   timings?: import('./completions.js').Timings, seed?: number | bigint}} ChatChunk
  */
 
-/** @param {unknown} messages @returns {{role: string, content: string}[]} */
+/** @param {unknown} messages @returns {{role: string, content: string | null}[]} */
 function checkMessages(messages) {
   if (!Array.isArray(messages) || messages.length === 0) throw new NibbleError('E_ARGUMENT', 'messages must be an array with at least one message')
   return messages.map((message, i) => {
     if (message === null || typeof message !== 'object' || typeof message.role !== 'string') throw new NibbleError('E_ARGUMENT', `messages[${i}] needs a role`)
-    let { content } = message
+    let { content = null } = message
+    if (content === null && message.role === 'assistant') return { ...message, content }
     if (Array.isArray(content)) {
       const other = content.find((part) => part?.type !== 'text' || typeof part.text !== 'string')
       if (other) throw new NibbleError('E_UNSUPPORTED', `messages[${i}] has a part of type '${other?.type}'; this version takes text only`)
@@ -105,44 +107,28 @@ export class ChatCompletions {
   /** @param {ChatOptions} options @returns {Promise<any>} */
   async create(options) {
     for (const name of ['tools', 'tool_choice', 'response_format', 'functions']) {
-      if (/** @type {any} */ (options)?.[name] !== undefined) throw new NibbleError('E_UNSUPPORTED', `${name} is not supported by this version`)
+      if (/** @type {any} */ (options)?.[name] != null) throw new NibbleError('E_UNSUPPORTED', `${name} is not supported by this version`)
     }
-    checkNames(/** @type {any} */ (options), ['messages', 'chat_template_kwargs'])
+    checkGenerateNames(/** @type {any} */ (options), ['messages', 'chat_template_kwargs', 'tools', 'tool_choice', 'response_format', 'functions'])
     const { model } = this
-    const { logprobs, top_logprobs = 0 } = options
+    const { logprobs } = options
+    const top_logprobs = options.top_logprobs ?? 0
     integer(top_logprobs, 'top_logprobs', 0, 20)
     const ids = await this.encode(options.messages, options.chat_template_kwargs)
     const deltas = run(model, ids, options, logprobs ? top_logprobs : undefined)
     /** @type {ChatHead} */
     const head = { id: newId('chatcmpl'), created: Math.floor(Date.now() / 1000), model: model.info.name }
-    if (options.stream) return stream(deltas, head)
+    if (options.stream) {
+      /** @type {{role?: 'assistant'}} */
+      let role = { role: 'assistant' } // in the first chunk
+      return stream(deltas, { ...head, object: 'chat.completion.chunk' }, options, ({ text, finish_reason, logprobs }) => {
+        const choice = { index: 0, delta: { ...role, content: text }, finish_reason, logprobs: logprobs && { content: logprobs } }
+        role = {}
+        return choice
+      })
+    }
     const r = await collect(deltas)
     const choice = { index: 0, message: { role: 'assistant', content: r.text }, finish_reason: r.finish_reason, logprobs: logprobs ? { content: r.logprobs } : null }
     return { ...head, object: 'chat.completion', choices: [choice], usage: r.usage, timings: r.timings, seed: r.seed }
-  }
-}
-
-/**
- * @param {AsyncGenerator<import('./completions.js').Delta, import('./completions.js').RunResult, void>} deltas
- * @param {ChatHead} head
- * @returns {AsyncGenerator<ChatChunk, void, void>}
- */
-async function* stream(deltas, head) {
-  const chunk = /** @type {ChatHead & {object: 'chat.completion.chunk'}} */ ({ ...head, object: 'chat.completion.chunk' })
-  try {
-    /** @type {{role?: 'assistant'}} */
-    let role = { role: 'assistant' }
-    for (;;) {
-      const { done, value } = await deltas.next()
-      if (done) {
-        yield { ...chunk, choices: [], ...value }
-        return
-      }
-      const { text, finish_reason, logprobs } = value
-      yield { ...chunk, choices: [{ index: 0, delta: { ...role, content: text }, finish_reason, logprobs: logprobs && { content: logprobs } }] }
-      role = {}
-    }
-  } finally {
-    await deltas.return(/** @type {any} */ (undefined))
   }
 }

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { isNibbleError } from './errors.js'
+import { say } from './cli/common.js'
 import { parse, UsageError, helpOf } from './cli/options.js'
 
 /** @typedef {import('./cli/options.js').Command} Command */
@@ -15,6 +16,9 @@ const version = () => JSON.parse(readFileSync(new URL('../package.json', import.
 
 /** @param {string} name @returns {Promise<Command>} */
 const command = async (name) => (await import(`./cli/${name}.js`)).default
+
+/** JSON escapes some control characters and leaves others as they are. @param {object} value */
+const printJson = (value) => void process.stdout.write(`${JSON.stringify(value).replace(/[\x7f-\x9f]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`)}\n`)
 
 async function overview() {
   const lines = await Promise.all(COMMANDS.map(async (name) => `  nibble ${name.padEnd(11)} ${(await command(name)).summary}`))
@@ -40,7 +44,7 @@ async function main(argv) {
   }
   const wanted = name === 'help' ? rest[0] : name
   if (!COMMANDS.includes(wanted)) {
-    console.error(`nibble: there is no command '${wanted}'; the commands are ${COMMANDS.join(', ')}`)
+    say(`nibble: there is no command '${wanted}'; the commands are ${COMMANDS.join(', ')}`)
     return 2
   }
   const it = await command(wanted)
@@ -58,16 +62,16 @@ async function main(argv) {
   const json = rest.includes('--json')
   try {
     const result = await it.run(parse(it, rest), controller.signal)
-    if (json) process.stdout.write(`${JSON.stringify(result)}\n`)
+    if (json) printJson(result)
     return 0
   } catch (error) {
     if (error instanceof UsageError) {
-      console.error(`nibble ${wanted}: ${error.message}\nusage: nibble ${wanted} ${it.usage}\n\`nibble ${wanted} --help\` lists the options.`)
+      say(`nibble ${wanted}: ${error.message}\nusage: nibble ${wanted} ${it.usage}\n\`nibble ${wanted} --help\` lists the options.`)
       return 2
     }
     if (!isNibbleError(error)) throw error
-    if (json) process.stdout.write(`${JSON.stringify({ error: { code: error.code, message: error.message } })}\n`)
-    console.error(interrupted ? '\nnibble: interrupted' : `nibble: ${error.message} (${error.code})`)
+    if (json) printJson({ error: { code: error.code, message: error.message } })
+    say(interrupted ? '\nnibble: interrupted' : `nibble: ${error.message} (${error.code})`)
     return interrupted ? 130 : 1
   }
 }

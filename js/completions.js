@@ -3,15 +3,15 @@
  */
 import { NibbleError } from './errors.js'
 import { generate } from './generate.js'
-import { checkNames, integer, resolveSeed } from './options.js'
+import { checkGenerateNames, integer, limits, makeSampler, resolveSeed } from './options.js'
 
 /**
  * @typedef {import('./options.js').GenerateOptions} GenerateOptions
  * @typedef {object} Timings
- * @property {number} prefill_s  @property {number} decode_s
+ * @property {number} prefill_s  seconds to the first token  @property {number} decode_s  from there to the last
  * @property {number} prompt_n  prompt tokens that had to be evaluated
  * @property {number} decode_n  generated tokens
- * @property {number} prefill_tps  tokens per second  @property {number} decode_tps
+ * @property {number} prefill_tps  tokens per second  @property {number} decode_tps  of the tokens behind the first
  *
  * @typedef {object} Usage
  * @property {number} prompt_tokens  @property {number} completion_tokens  @property {number} total_tokens
@@ -25,7 +25,7 @@ import { checkNames, integer, resolveSeed } from './options.js'
  * @property {TokenLogprob[] | null} logprobs
  *
  * @typedef {object} RunResult
- * @property {Usage} usage  @property {Timings} timings  @property {number} seed
+ * @property {Usage} usage  @property {Timings} timings  @property {number | bigint} seed  as it was given, or drawn
  */
 
 let counter = 0
@@ -36,25 +36,39 @@ export const newId = (prefix) => `${prefix}-${Date.now().toString(36)}${(counter
 const rate = (n, s) => (s > 0 ? n / s : 0)
 
 /**
- * Generates from a prompt on the model's main session.
+ * Generates from a prompt on the model's main session. What is wrong with the options is told at once, before anybody waits for a turn.
  * @param {import('./model.js').Model} model
  * @param {number[]} prompt
  * @param {GenerateOptions} options
  * @param {number | undefined} logprobs  alternatives wanted with each token; undefined: no log-probabilities
  * @returns {AsyncGenerator<Delta, RunResult, void>}
  */
-export async function* run(model, prompt, options, logprobs) {
-  const release = await model.acquire()
+export function run(model, prompt, options, logprobs) {
+  const { engine, tokenizer, main } = model
+  if (prompt.length === 0) throw new NibbleError('E_ARGUMENT', 'the prompt is empty, and this model has no token to begin a text with; give it some text')
+  main.checkPrompt(prompt)
+  limits(options)
+  const seed = resolveSeed(options.seed)
+  engine.call('nb_sampler_free', makeSampler(engine, tokenizer.n_vocab, options, seed)) // for its checks
+  return steps(model, prompt.slice(), options, logprobs, seed)
+}
+
+/**
+ * @param {import('./model.js').Model} model
+ * @param {number[]} prompt
+ * @param {GenerateOptions} options
+ * @param {number | undefined} logprobs
+ * @param {bigint} seed
+ * @returns {AsyncGenerator<Delta, RunResult, void>}
+ */
+async function* steps(model, prompt, options, logprobs, seed) {
+  const leave = await model.takeTurn(options.signal)
   try {
     const { tokenizer, main } = model
-    const seed = resolveSeed(options.seed)
     const timings = { prefill_s: 0, decode_s: 0, prompt_n: 0, decode_n: 0 }
     main.reset(prompt)
     /** @param {number} id @param {number} logprob */
-    const describe = (id, logprob) => {
-      const token = tokenizer.decode([id], { special: true, continuation: true })
-      return { token, id, logprob, bytes: Array.from(new TextEncoder().encode(token)) }
-    }
+    const describe = (id, logprob) => ({ token: tokenizer.decode([id], { special: true, continuation: true }), id, logprob, bytes: Array.from(tokenizer.bytes(id)) })
     for await (const step of generate(main, options, { seed, logprobs, timings })) {
       yield {
         text: step.text,
@@ -67,11 +81,11 @@ export async function* run(model, prompt, options, logprobs) {
     }
     return {
       usage: { prompt_tokens: prompt.length, completion_tokens: timings.decode_n, total_tokens: prompt.length + timings.decode_n },
-      timings: { ...timings, prefill_tps: rate(timings.prompt_n, timings.prefill_s), decode_tps: rate(timings.decode_n, timings.decode_s) },
-      seed: Number(seed),
+      timings: { ...timings, prefill_tps: rate(timings.prompt_n, timings.prefill_s), decode_tps: rate(timings.decode_n - 1, timings.decode_s) },
+      seed: options.seed ?? Number(seed),
     }
   } finally {
-    release()
+    leave()
   }
 }
 
@@ -111,7 +125,7 @@ export async function collect(deltas) {
  *
  * @typedef {object} CompletionHead
  * @property {string} id  @property {'text_completion'} object  @property {number} created  @property {string} model
- * @typedef {CompletionHead & {choices: CompletionChoice[], usage?: Usage, timings?: Timings, seed?: number}} Completion
+ * @typedef {CompletionHead & {choices: CompletionChoice[], usage?: Usage, timings?: Timings, seed?: number | bigint}} Completion
  */
 
 export class Completions {
@@ -133,17 +147,25 @@ export class Completions {
    */
   /** @param {CompletionOptions} options @returns {Promise<any>} */
   async create(options) {
-    checkNames(/** @type {any} */ (options), ['prompt', 'echo', 'parse_special'])
+    checkGenerateNames(options, ['prompt', 'echo', 'parse_special'])
     const { model } = this
-    const { prompt, logprobs, echo } = options
+    const { prompt, echo } = options
+    const logprobs = options.logprobs ?? undefined
     if (typeof prompt !== 'string' && !Array.isArray(prompt)) throw new NibbleError('E_ARGUMENT', 'prompt must be a string or an array of token ids')
-    if (logprobs !== undefined && logprobs !== null) integer(logprobs, 'logprobs', 0, 100)
-    const ids = typeof prompt === 'string' ? model.tokenize(prompt, { parseSpecial: options.parse_special }) : prompt
+    if (logprobs !== undefined) integer(logprobs, 'logprobs', 0, 100)
+    const ids = typeof prompt === 'string' ? model.tokenizer.encodePrompt(prompt, { parseSpecial: options.parse_special }) : prompt
     const before = !echo ? '' : typeof prompt === 'string' ? prompt : model.detokenize(prompt)
     /** @type {CompletionHead} */
     const head = { id: newId('cmpl'), object: 'text_completion', created: Math.floor(Date.now() / 1000), model: model.info.name }
-    const deltas = run(model, ids, options, logprobs ?? undefined)
-    if (options.stream) return stream(deltas, head, before)
+    const deltas = run(model, ids, options, logprobs)
+    if (options.stream) {
+      let text = before // in front of the first piece
+      return stream(deltas, head, options, (delta) => {
+        const choice = { index: 0, text: text + delta.text, tokens: delta.tokens, finish_reason: delta.finish_reason, logprobs: delta.logprobs && { content: delta.logprobs } }
+        text = ''
+        return choice
+      })
+    }
     const r = await collect(deltas)
     const choice = { index: 0, text: before + r.text, tokens: r.tokens, finish_reason: r.finish_reason, logprobs: logprobs === undefined ? null : { content: r.logprobs } }
     return { ...head, choices: [choice], usage: r.usage, timings: r.timings, seed: r.seed }
@@ -151,22 +173,29 @@ export class Completions {
 }
 
 /**
+ * Chunks of a run. The last one with a choice also brings the figures, so that every chunk has a choice: readers that know nothing of
+ * the figures need not look out for one without.
+ * @template Head, Choice
  * @param {AsyncGenerator<Delta, RunResult, void>} deltas
- * @param {CompletionHead} head
- * @param {string} before
- * @returns {AsyncGenerator<Completion, void, void>}
+ * @param {Head} head
+ * @param {GenerateOptions} options
+ * @param {(delta: Delta) => Choice} toChoice
+ * @returns {AsyncGenerator<Head & {choices: Choice[]} & Partial<RunResult>, void, void>}
  */
-async function* stream(deltas, head, before) {
+export async function* stream(deltas, head, { stream_options }, toChoice) {
   try {
     for (;;) {
       const { done, value } = await deltas.next()
-      if (done) {
-        yield { ...head, choices: [], ...value }
-        return
+      if (done) return
+      const choices = [toChoice(value)]
+      if (!value.finish_reason) {
+        yield { ...head, choices }
+        continue
       }
-      const { text, tokens, finish_reason, logprobs } = value
-      yield { ...head, choices: [{ index: 0, text: before + text, tokens, finish_reason, logprobs: logprobs && { content: logprobs } }] }
-      before = ''
+      const figures = /** @type {RunResult} */ ((await deltas.next()).value)
+      yield { ...head, choices, ...figures }
+      if (stream_options?.include_usage) yield { ...head, choices: [], ...figures }
+      return
     }
   } finally {
     await deltas.return(/** @type {any} */ (undefined))

@@ -2,7 +2,7 @@
  * The loop of generation: evaluate, sample, hand out text; with room for the event loop in between, so that work can be cancelled.
  */
 import { NibbleError } from './errors.js'
-import { makeSampler, resolveSeed, stopStrings, integer } from './options.js'
+import { limits, makeSampler } from './options.js'
 import { abortError } from './source.js'
 import { encodeUtf8 } from './memory.js'
 
@@ -10,8 +10,6 @@ import { encodeUtf8 } from './memory.js'
 
 /** Milliseconds of work before the event loop gets a turn. */
 const TURN = 24
-/** Most tokens evaluated without looking at the clock and the signal. */
-const EVAL_CHUNK = 32
 
 const FINISH = /** @type {const} */ ([null, 'stop', 'stop', 'length', 'context'])
 
@@ -68,39 +66,45 @@ export class TokenSession {
     this.engine.call('nb_session_truncate', this.ptr, n)
   }
 
-  /**
-   * Makes the history equal to ids, keeping what both have in common at the start; returns how many tokens need not be evaluated again.
-   * @param {number[]} ids
-   */
-  reset(ids) {
+  /** Throws for a prompt that reset() would refuse. @param {ArrayLike<number>} ids */
+  checkPrompt(ids) {
     if (ids.length > this.n_ctx) {
       throw new NibbleError('E_CONTEXT', `the prompt has ${ids.length} tokens, the context holds ${this.n_ctx}; shorten it or load the model with a longer contextLength`)
     }
+    this.tokenizer.checkIds(ids)
+  }
+
+  /**
+   * Makes the history equal to ids, keeping what both have in common at the start.
+   * @param {number[]} ids
+   */
+  reset(ids) {
+    this.checkPrompt(ids)
     const have = this.tokens
     let same = 0
     while (same < have.length && same < ids.length && have[same] === ids[same]) same++
     // The logits behind the last token are needed, so at least that one is evaluated.
     this.truncate(Math.max(0, Math.min(same, ids.length - 1)))
     this.push(ids.slice(this.length))
-    return this.evaluated
   }
 
-  /** Makes room in a full context: the oldest half behind `keep` tokens goes. @param {number} keep */
-  slide(keep) {
+  /** Makes room in a full context of two tokens or more: the oldest half goes, but for a BOS at the start. */
+  slide() {
+    const { bos } = this.tokenizer
+    const keep = bos >= 0 && this.tokens[0] === bos ? 1 : 0
     this.engine.call('nb_session_slide', this.ptr, keep, Math.max(1, (this.length - keep) >> 1))
   }
 
   /**
-   * Evaluates what waits, in short pieces.
+   * Evaluates what waits, a batch at a time.
    * @param {AbortSignal} [signal]
    * @param {() => void} [afterPass]  called after each pass, when the logits of its tokens can be read
-   * @param {number} [max]  most tokens of a pass
    */
-  async evaluate(signal, afterPass, max = EVAL_CHUNK) {
+  async evaluate(signal, afterPass) {
     for (let since = performance.now(), left = 1; left > 0; ) {
       if (signal?.aborted) throw abortError(undefined, signal)
       if (this.length === this.evaluated) return
-      left = this.engine.call('nbw_session_eval', this.ptr, max)
+      left = this.engine.call('nbw_session_eval', this.ptr)
       afterPass?.()
       if (left > 0 && performance.now() - since > TURN) {
         await turn()
@@ -142,11 +146,6 @@ export class TokenSession {
       engine.free(buffer)
     }
   }
-
-  free() {
-    if (this.ptr && !this.engine.dead) this.engine.call('nb_session_free', this.ptr)
-    this.ptr = 0
-  }
 }
 
 /**
@@ -163,34 +162,23 @@ export class TokenSession {
  * usable, with the tokens generated so far.
  * @param {TokenSession} session
  * @param {GenerateOptions} options
- * @param {{seed?: bigint, logprobs?: number, timings?: {prefill_s: number, decode_s: number, prompt_n: number, decode_n: number}}} [more]  logprobs: how many
+ * @param {{seed: bigint, logprobs?: number, timings: {prefill_s: number, decode_s: number, prompt_n: number, decode_n: number}}} more  logprobs: how many
  *   alternatives are wanted with each token (undefined: none, and no log-probability either)
  * @returns {AsyncGenerator<GenerationStep, void, void>}
  */
-export async function* generate(session, options, { seed = resolveSeed(options.seed), logprobs, timings } = {}) {
+export async function* generate(session, options, { seed, logprobs, timings }) {
   const { engine, tokenizer } = session
   const { signal } = options
-  const maxTokens = options.max_completion_tokens ?? options.max_tokens
-  if (maxTokens !== undefined && maxTokens !== null) integer(maxTokens, 'max_tokens', 0, 2 ** 31 - 1)
-  const overflow = options.context_overflow ?? 'stop'
-  if (overflow !== 'stop' && overflow !== 'slide') throw new NibbleError('E_ARGUMENT', `context_overflow must be 'stop' or 'slide', not '${overflow}'`)
-  const stops = stopStrings(options.stop)
-  const prompt = session.length
-  if (prompt === 0) throw new NibbleError('E_ARGUMENT', 'the prompt is empty, and this model has no token to begin a text with; give it some text')
-
+  const { maxTokens, stops, slides } = limits(options)
   const sampler = makeSampler(engine, tokenizer.n_vocab, options, seed)
   const generation = engine.make('nbw_generation_new', session.ptr, tokenizer.ptr, sampler, maxTokens ?? 0, options.ignore_eos ? 1 : 0, options.special ? 1 : 0)
   try {
     for (const stop of stops) engine.withBytes(encodeUtf8(stop), (ptr, n) => engine.check('nbw_generation_add_stop', generation, ptr, n))
     const start = performance.now()
-    const waiting = prompt - session.evaluated
+    timings.prompt_n = session.length - session.evaluated
     await session.evaluate(signal)
-    let since = performance.now()
-    if (timings) {
-      timings.prompt_n = waiting
-      timings.prefill_s = (since - start) / 1000
-    }
-    const decodeStart = since
+    let since = performance.now(), decodeStart = since
+    timings.prefill_s = (since - start) / 1000
     if (maxTokens === 0) {
       yield { token: -1, text: '', finish: 'length' }
       return
@@ -199,8 +187,8 @@ export async function* generate(session, options, { seed = resolveSeed(options.s
       if (signal?.aborted) throw abortError(undefined, signal)
       engine.check('nbw_generation_step', generation, engine.out)
       const [token, text, length, finish] = engine.heap.i32(engine.out, 4)
-      if (FINISH[finish] === 'context' && overflow === 'slide') {
-        session.slide(tokenizer.addBos ? 1 : 0)
+      if (FINISH[finish] === 'context' && slides && session.length > 1) {
+        session.slide()
         await session.evaluate(signal)
         continue
       }
@@ -216,12 +204,16 @@ export async function* generate(session, options, { seed = resolveSeed(options.s
         const [rest, restLength] = engine.heap.u32(engine.out, 2)
         step.text += engine.heap.string(rest, restLength)
       }
-      if (timings) {
-        if (token >= 0) timings.decode_n++
-        timings.decode_s = (performance.now() - decodeStart) / 1000
+      const given = performance.now()
+      if (timings.decode_n === 0) { // the first token comes of the prompt's evaluation
+        timings.prefill_s = (given - start) / 1000
+        decodeStart = given
       }
+      if (token >= 0) timings.decode_n++
+      timings.decode_s = (given - decodeStart) / 1000
       yield step
       if (step.finish) return
+      decodeStart += performance.now() - given // what the reader does meanwhile is not counted
       await session.evaluate(signal)
       if (performance.now() - since > TURN) {
         await turn()

@@ -1,6 +1,7 @@
 /**
  * What the header of a model says, as plain objects.
  */
+import { decodeUtf8 } from './memory.js'
 
 /**
  * @typedef {string | number | bigint | boolean | (string | number | bigint | boolean)[]} MetadataValue
@@ -30,21 +31,9 @@
 /** Arrays with more items are left out of the metadata: vocabularies have hundreds of thousands. */
 const LONGEST_ARRAY = 64
 
-const READERS = [
-  [1, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint8(at)],
-  [1, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getInt8(at)],
-  [2, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint16(at, true)],
-  [2, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getInt16(at, true)],
-  [4, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint32(at, true)],
-  [4, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getInt32(at, true)],
-  [4, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getFloat32(at, true)],
-  [1, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getUint8(at) !== 0],
-  null, // string
-  null, // array
-  [8, (/** @type {DataView} */ v, /** @type {number} */ at) => small(v.getBigUint64(at, true))],
-  [8, (/** @type {DataView} */ v, /** @type {number} */ at) => small(v.getBigInt64(at, true))],
-  [8, (/** @type {DataView} */ v, /** @type {number} */ at) => v.getFloat64(at, true)],
-]
+/** How DataView calls the kinds of numbers (nb_gguf_kind, in the order of its numbers). */
+const NUMBERS = /** @type {const} */ (['Uint8', 'Int8', 'Uint16', 'Int16', 'Uint32', 'Int32', 'Float32', 'Uint8', '', '', 'BigUint64', 'BigInt64', 'Float64'])
+const BOOL = 7
 const STRING = 8
 const ARRAY = 9
 
@@ -61,12 +50,13 @@ function readItems(bytes, kind, count) {
   for (let i = 0, at = 0; i < count; i++) {
     if (kind === STRING) {
       const length = Number(view.getBigUint64(at, true))
-      items.push(new TextDecoder().decode(bytes.subarray(at + 8, at + 8 + length)))
+      items.push(decodeUtf8(bytes.subarray(at + 8, at + 8 + length)))
       at += 8 + length
     } else {
-      const [size, read] = /** @type {[number, (v: DataView, at: number) => any]} */ (READERS[kind])
-      items.push(read(view, at))
-      at += size
+      const name = /** @type {Exclude<typeof NUMBERS[number], ''>} */ (NUMBERS[kind])
+      const value = view[`get${name}`](at, true)
+      items.push(typeof value === 'bigint' ? small(value) : kind === BOOL ? value !== 0 : value)
+      at += parseInt(name.replace(/\D+/, '')) / 8
     }
   }
   return items
@@ -88,16 +78,17 @@ export function readInfo(engine, model, { tensors = false } = {}) {
     fields[name] = engine.call('nbw_model_field', model, i)
   }
   const { n_parameters, weight_bytes, n_files, n_tensors, n_kv, ...config } = fields
-  /** @type {Record<string, MetadataValue>} */
-  const metadata = {}
+  /** @type {Map<string, MetadataValue>} */
+  const pairs = new Map()
   for (let i = 0; i < n_kv; i++) {
     engine.call('nbw_model_kv', model, i, out)
     const [key, keyLength, kind, itemKind, count, data, length] = heap.f64(out, 7)
     const name = heap.string(key, keyLength)
     const bytes = heap.bytes(data, length).slice()
-    if (kind !== ARRAY) metadata[name] = readItems(bytes, kind, 1)[0]
-    else if (count <= LONGEST_ARRAY) metadata[name] = readItems(bytes, itemKind, count)
+    if (kind !== ARRAY) pairs.set(name, readItems(bytes, kind, 1)[0])
+    else if (count <= LONGEST_ARRAY) pairs.set(name, readItems(bytes, itemKind, count))
   }
+  const metadata = Object.fromEntries(pairs) // by definition, not assignment: a file may call a key __proto__
   /** @type {TensorInfo[] | undefined} */
   let list
   if (tensors) {

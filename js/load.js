@@ -3,7 +3,8 @@
  */
 import { NibbleError, isNibbleError } from './errors.js'
 import { Engine } from './runtime.js'
-import { abortError, openPart } from './source.js'
+import { checkNames } from './options.js'
+import { abortError, abortable, openPart } from './source.js'
 import { readInfo } from './info.js'
 import { Model } from './model.js'
 import { loadTemplates } from './platform.js'
@@ -28,13 +29,18 @@ import { Tokenizer } from './tokenizer.js'
  *
  * @typedef {object} LoadOnly
  * @property {(progress: Progress) => void} [onProgress]
- * @property {string | string[]} [integrity]  'sha256-<base64>' of the file, or of each part
+ * @property {string | string[]} [integrity]  'sha256-<base64>' of the file; of a split model an array, one for each part
  * @property {number} [contextLength]  tokens of the context; default: what the model was trained on, at most 4096
- * @property {number} [batchSize]  prompt tokens evaluated together (default 64)
+ * @property {number} [batchSize]  prompt tokens evaluated together (default 32); the time between two looks at the signal grows with it
  * @property {boolean} [floatActivations]  multiply by floats instead of int8: slow, to measure what int8 costs
  * @property {string} [chatTemplate]  Jinja source instead of the file's own, or the name of a format: chatml, llama3, llama2, mistral, gemma, phi3, zephyr
+ * @property {'auto' | 1} [threads]  this version runs on one thread
+ * @property {false} [cache]  this version keeps nothing between visits
  * @typedef {EngineOptions & LoadOnly} LoadOptions
  */
+
+const OPTIONS = new Set(['variant', 'wasm', 'signal', 'fetch', 'headers', 'onProgress', 'integrity', 'contextLength', 'batchSize', 'floatActivations', 'chatTemplate',
+  'threads', 'cache'])
 
 const HEADER_ONLY = 1 // NB_LOAD_HEADER_ONLY
 const STATE_HEADER = 0
@@ -45,13 +51,12 @@ const hex = (bytes) => Array.from(bytes, (b) => b.toString(16).padStart(2, '0'))
 /** @param {Uint8Array} bytes */
 const base64 = (bytes) => btoa(String.fromCharCode(...bytes))
 
-/** @param {string | string[] | undefined} integrity @param {number} part @param {Uint8Array} sha256 @param {string} name */
-function checkIntegrity(integrity, part, sha256, name) {
-  const wanted = Array.isArray(integrity) ? integrity[part] : part === 0 ? integrity : undefined
-  if (wanted === undefined) return
-  if (!/^sha256-[A-Za-z0-9+/]{43}=$/.test(wanted)) throw new NibbleError('E_ARGUMENT', `integrity '${wanted}' is not of the form sha256-<base64>`)
-  const got = `sha256-${base64(sha256)}`
-  if (got !== wanted) throw new NibbleError('E_INTEGRITY', `${name} has the hash ${got} instead of ${wanted}; it is damaged or another file`)
+/** The hash that a part must have. @param {LoadOptions['integrity']} integrity @param {number} part */
+function wantedHash(integrity, part) {
+  if (integrity === undefined) return undefined
+  const list = [integrity].flat()
+  if (part >= list.length) throw new NibbleError('E_ARGUMENT', `the model has more parts than integrity has hashes (${list.length}); give an array with one for each part`)
+  return list[part]
 }
 
 /**
@@ -69,6 +74,7 @@ async function feed(engine, loader, source, options) {
   let known = 0
   let headerSeen = false
   for (let index = 0, more = true; more; index++) {
+    const wanted = headerOnly ? undefined : wantedHash(options.integrity, index)
     const part = await openPart(source, index, options)
     try {
       for (;;) {
@@ -85,9 +91,10 @@ async function feed(engine, loader, source, options) {
         }
         if (headerOnly && state === STATE_END) break
         if (onProgress) {
-          const fileBytes = engine.call('nbw_loader_file_bytes', loader)
-          onProgress({ loaded: done + engine.call('nbw_loader_position', loader), total: (fileBytes || part.size) ? done + (part.size ?? fileBytes) : undefined,
-            part: index, parts: Array.isArray(source) ? source.length : undefined })
+          const fileBytes = engine.call('nbw_loader_file_bytes', loader), position = engine.call('nbw_loader_position', loader)
+          // The header does not count what pads the end.
+          const partBytes = part.size ?? (fileBytes && Math.max(fileBytes, position))
+          onProgress({ loaded: done + position, total: partBytes ? done + partBytes : undefined, part: index, parts: Array.isArray(source) ? source.length : undefined })
         }
       }
       known += engine.call('nbw_loader_file_bytes', loader)
@@ -98,7 +105,8 @@ async function feed(engine, loader, source, options) {
       more = engine.heap.bytes(engine.out, 1)[0] !== 0
       const digest = engine.heap.bytes(engine.out + 32, 32).slice()
       if (!headerOnly) {
-        checkIntegrity(options.integrity, index, digest, part.name)
+        const got = `sha256-${base64(digest)}`
+        if (wanted !== undefined && got !== wanted) throw new NibbleError('E_INTEGRITY', `${part.name} has the hash ${got} instead of ${wanted}; it is damaged or another file`)
         sha256.push(hex(digest))
       }
     } finally {
@@ -118,7 +126,7 @@ async function feed(engine, loader, source, options) {
  */
 async function withLoader(options, flags, use) {
   if (options.signal?.aborted) throw abortError(undefined, options.signal)
-  const engine = await Engine.create(options)
+  const engine = await abortable(Engine.create(options), options.signal)
   const loader = engine.ptr('nb_loader_new', flags)
   if (!loader) throw new NibbleError('E_NOMEM', 'not enough memory to begin')
   try {
@@ -131,8 +139,9 @@ async function withLoader(options, flags, use) {
   }
 }
 
-/** A model that does not fit must fail before its bytes are fetched. @param {Engine} engine @param {number} model @param {LoadOptions} options */
+/** A session that cannot be must fail before the model's bytes are fetched. @param {Engine} engine @param {number} model @param {LoadOptions} options */
 function reserveSession(engine, model, { contextLength = 0, batchSize = 0 }) {
+  engine.check('nbw_session_check', model, contextLength, batchSize)
   const bytes = engine.call('nbw_session_bytes', model, contextLength, batchSize)
   const ptr = bytes < 2 ** 32 ? engine.ptr('malloc', bytes) : 0
   if (!ptr) {
@@ -151,10 +160,18 @@ async function templates() {
 }
 
 /** @param {LoadOptions} options */
-function checkOptions({ contextLength = 0, batchSize = 0 }) {
+function checkOptions(options) {
+  checkNames(options, (name) => OPTIONS.has(name))
+  const { contextLength = 0, batchSize = 0, integrity, chatTemplate, threads = 1, cache = false } = options
   for (const [name, value] of Object.entries({ contextLength, batchSize })) {
     if (!Number.isInteger(value) || value < 0 || value > 2 ** 20) throw new NibbleError('E_ARGUMENT', `${name} must be a whole number up to ${2 ** 20}, not ${value}`)
   }
+  for (const hash of integrity === undefined ? [] : [integrity].flat()) {
+    if (!/^sha256-[A-Za-z0-9+/]{43}=$/.test(hash)) throw new NibbleError('E_ARGUMENT', `integrity '${hash}' is not of the form sha256-<base64>`)
+  }
+  if (chatTemplate !== undefined && typeof chatTemplate !== 'string') throw new NibbleError('E_ARGUMENT', 'chatTemplate must be a string')
+  if (threads !== 1 && threads !== 'auto') throw new NibbleError('E_UNSUPPORTED', `this version runs on one thread; leave threads out, or make it 'auto', instead of ${threads}`)
+  if (cache !== false) throw new NibbleError('E_UNSUPPORTED', 'this version keeps nothing between visits; leave cache out, or make it false')
 }
 
 /**
@@ -170,17 +187,19 @@ export async function load(source, options = {}) {
   return withLoader(options, 0, async (engine, loader) => {
     /** @type {Promise<void> | undefined} */
     let interpreter
+    let tokenizer = 0
     const onHeader = (/** @type {number} */ model) => {
+      tokenizer = engine.make('nbw_tokenizer_new', model) // one that does not run here must fail now, too
       reserveSession(engine, model, options)
       if (!(options.chatTemplate ?? readInfo(engine, model).chat_template)) return
       interpreter = templates()
       interpreter.catch(() => {}) // told below
     }
     const { sha256, bytes } = await feed(engine, loader, source, { ...options, onHeader })
-    await interpreter
+    if (interpreter) await abortable(interpreter, options.signal)
     const model = engine.make('nb_loader_take', loader)
     const info = readInfo(engine, model, { tensors: true })
-    return new Model(engine, model, { ...info, sha256, file_bytes: bytes }, options, (performance.now() - start) / 1000)
+    return new Model(engine, model, tokenizer, { ...info, sha256, file_bytes: bytes }, options, (performance.now() - start) / 1000)
   })
 }
 
@@ -219,6 +238,7 @@ export async function estimate(source, options = {}) {
  * @returns {Promise<Tokenizer>}
  */
 export async function loadTokenizer(source, options = {}) {
+  checkOptions(options)
   return withLoader(options, HEADER_ONLY, async (engine, loader) => {
     await feed(engine, loader, source, { ...options, headerOnly: true, firstPartOnly: true })
     const model = engine.make('nb_loader_take', loader)

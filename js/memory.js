@@ -4,7 +4,7 @@
  */
 
 const utf8 = new TextEncoder()
-const fromUtf8 = new TextDecoder()
+const fromUtf8 = new TextDecoder('utf-8', { ignoreBOM: true }) // U+FEFF is a character like others
 
 export class Heap {
   /** @param {WebAssembly.Memory} memory */
@@ -49,7 +49,7 @@ export class Heap {
   /** A string of n bytes of UTF-8. @param {number} ptr @param {number} n */
   string(ptr, n) {
     // The slice also takes the bytes out of shared memory, which TextDecoder refuses in some browsers.
-    return fromUtf8.decode(this.bytes(ptr, n).slice())
+    return decodeUtf8(this.bytes(ptr, n).slice())
   }
 
   /** A zero-terminated string; null for a null pointer. @param {number} ptr @returns {string | null} */
@@ -65,3 +65,6 @@ export class Heap {
  * @param {string} text
  */
 export const encodeUtf8 = (text) => utf8.encode(text)
+
+/** Text of UTF-8; what is no character becomes U+FFFD. @param {Uint8Array} bytes */
+export const decodeUtf8 = (bytes) => fromUtf8.decode(bytes)

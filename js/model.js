@@ -5,24 +5,25 @@ import { ChatCompletions } from './chat.js'
 import { Completions } from './completions.js'
 import { NibbleError } from './errors.js'
 import { TokenSession } from './generate.js'
+import { abortError } from './source.js'
 import { Tokenizer } from './tokenizer.js'
+import { Turns } from './turns.js'
 
-/** Frees the memory of models that were forgotten without dispose(); nobody should rely on it. */
-const forgotten = new FinalizationRegistry((/** @type {import('./runtime.js').Engine} */ engine) => engine.close())
-
+/** Forgotten without dispose(), it is collected as any other object, and its memory with it; when, nobody knows. */
 export class Model {
   /**
    * @param {import('./runtime.js').Engine} engine
    * @param {number} ptr  nb_model
+   * @param {number} tokenizer  nb_tokenizer
    * @param {import('./info.js').ModelInfo} info
    * @param {import('./load.js').LoadOptions} options
    * @param {number} load_s
    */
-  constructor(engine, ptr, info, options, load_s) {
+  constructor(engine, ptr, tokenizer, info, options, load_s) {
     this.engine = engine
     this.ptr = ptr
     this.load_s = load_s
-    this.tokenizer = new Tokenizer(engine, engine.make('nbw_tokenizer_new', ptr), { info })
+    this.tokenizer = new Tokenizer(engine, tokenizer, { info })
     if (this.tokenizer.n_vocab !== info.config.n_vocab) {
       throw new NibbleError('E_FORMAT', `the tokenizer has ${this.tokenizer.n_vocab} tokens, the embedding ${info.config.n_vocab} rows`)
     }
@@ -32,32 +33,17 @@ export class Model {
     /** What this model is: see ModelInfo. */
     this.info = { ...info, n_ctx: this.contextLength, n_ctx_train: info.n_ctx, variant: engine.variant, memory: () => ({ wasm_bytes: engine.heap.byteLength }) }
     this.options = options
-    this.queue = Promise.resolve()
+    /** Of the main session. */
+    this.turns = new Turns()
     this.completions = new Completions(this)
     this.chat = { completions: new ChatCompletions(this) }
-    forgotten.register(this, engine, this)
   }
 
-  /**
-   * Runs work that uses the main session when everything asked before is done.
-   * @template T
-   * @param {() => Promise<T>} work
-   * @returns {Promise<T>}
-   */
-  exclusive(work) {
-    const result = this.queue.then(() => {
-      if (this.engine.dead) throw this.engine.dead
-      return work()
-    })
-    this.queue = result.then(() => {}, () => {})
-    return result
-  }
-
-  /** Waits for the main session; the caller must call what it returns when it is done. @returns {Promise<() => void>} */
-  acquire() {
-    return new Promise((resolve, reject) => {
-      this.exclusive(() => new Promise((release) => resolve(() => release(undefined)))).catch(reject)
-    })
+  /** Waits for the main session; the caller must call what it returns when it is done. @param {AbortSignal} [signal] */
+  async takeTurn(signal) {
+    const leave = await this.turns.take(signal)
+    if (signal?.aborted) throw abortError(undefined, signal) // in the meantime, which has ended the turn
+    return leave
   }
 
   /**
@@ -85,7 +71,8 @@ export class Model {
   async visitLogits(ids, signal, visit) {
     const list = Array.from(ids)
     if (list.length === 0) throw new NibbleError('E_ARGUMENT', 'there are no tokens')
-    await this.exclusive(async () => {
+    const leave = await this.takeTurn(signal)
+    try {
       const { main } = this
       main.truncate(0)
       main.reset(list)
@@ -93,7 +80,9 @@ export class Model {
       await main.evaluate(signal, () => {
         for (let i = 0, n = main.passLength; i < n; i++) visit(position++, i, main)
       })
-    })
+    } finally {
+      leave()
+    }
   }
 
   /**
@@ -129,8 +118,6 @@ export class Model {
 
   /** Frees everything. Work under way ends with E_DISPOSED; calling it again does nothing. */
   async dispose() {
-    forgotten.unregister(this)
-    this.engine.close()
-    await this.queue
+    this.turns.close(this.engine.close())
   }
 }

@@ -20,6 +20,7 @@ import { NibbleError } from './errors.js'
  * @property {string | string[]} [stop]
  * @property {number | bigint} [seed]  the same seed gives the same text; random where missing
  * @property {boolean} [stream]
+ * @property {{include_usage?: boolean} | null} [stream_options]  include_usage: the figures also come in a chunk of their own, without choices, behind the last
  * @property {boolean} [ignore_eos]  go on where the model ends its text
  * @property {boolean} [special]  write control tokens into the text
  * @property {'stop' | 'slide'} [context_overflow]  when the context is full during generation: 'stop' ends with finish_reason 'length'
@@ -29,22 +30,25 @@ import { NibbleError } from './errors.js'
 
 const NUMBERS = ['temperature', 'top_k', 'top_p', 'min_p', 'typical_p', 'repeat_penalty', 'frequency_penalty', 'presence_penalty', 'repeat_last_n']
 const COMMON = new Set([...NUMBERS, 'max_tokens', 'max_completion_tokens', 'logit_bias', 'stop', 'seed', 'stream', 'ignore_eos', 'special', 'context_overflow', 'signal',
-  'logprobs', 'top_logprobs', 'n'])
+  'logprobs', 'top_logprobs', 'n', 'stream_options'])
 /** Names that other servers understand and that change nothing here. */
-const IGNORED = new Set(['model', 'user', 'store', 'metadata', 'stream_options', 'service_tier'])
+const IGNORED = new Set(['model', 'user', 'store', 'metadata', 'service_tier'])
 
 /**
  * Refuses unknown names, so that a misspelt option is never silently without effect.
- * @param {Record<string, unknown>} options @param {string[]} more  names of this call beside the common ones
+ * @param {Record<string, any>} options @param {(name: string) => boolean} known
  */
-export function checkNames(options, more) {
+export function checkNames(options, known) {
   if (options === null || typeof options !== 'object') throw new NibbleError('E_ARGUMENT', 'the options must be an object')
   for (const name of Object.keys(options)) {
-    if (!COMMON.has(name) && !IGNORED.has(name) && !more.includes(name) && options[name] !== undefined) {
-      throw new NibbleError('E_ARGUMENT', `there is no option '${name}'`)
-    }
+    if (options[name] !== undefined && !known(name)) throw new NibbleError('E_ARGUMENT', `there is no option '${name}'`)
   }
-  if (options.n !== undefined && options.n !== 1) throw new NibbleError('E_UNSUPPORTED', 'n must be 1: ask again for another choice')
+}
+
+/** The names in the options of a generation. @param {GenerateOptions & Record<string, any>} options @param {string[]} more  of this call beside the common ones */
+export function checkGenerateNames(options, more) {
+  checkNames(options, (name) => COMMON.has(name) || IGNORED.has(name) || more.includes(name))
+  if (![undefined, null, 1].includes(/** @type {any} */ (options.n))) throw new NibbleError('E_UNSUPPORTED', 'n must be 1: ask again for another choice')
 }
 
 /** @param {unknown} value @param {string} name @param {number} lo @param {number} hi */
@@ -60,18 +64,29 @@ export function integer(value, name, lo, hi) {
 }
 
 /** @param {GenerateOptions['stop']} stop */
-export function stopStrings(stop) {
+function stopStrings(stop) {
   const list = stop === undefined || stop === null ? [] : Array.isArray(stop) ? stop : [stop]
   for (const s of list) if (typeof s !== 'string' || s === '') throw new NibbleError('E_ARGUMENT', 'stop must be a string that is not empty, or an array of such')
   return list
 }
 
-/** @param {GenerateOptions['logit_bias']} bias @returns {[number, number][]} */
-function logitBias(bias) {
+/** Where a generation ends. @param {GenerateOptions} options */
+export function limits(options) {
+  const maxTokens = options.max_completion_tokens ?? options.max_tokens ?? undefined
+  if (maxTokens !== undefined) integer(maxTokens, 'max_tokens', 0, 2 ** 31 - 1)
+  const overflow = options.context_overflow ?? 'stop'
+  if (overflow !== 'stop' && overflow !== 'slide') throw new NibbleError('E_ARGUMENT', `context_overflow must be 'stop' or 'slide', not '${overflow}'`)
+  return { maxTokens, stops: stopStrings(options.stop), slides: overflow === 'slide' }
+}
+
+/** @param {GenerateOptions['logit_bias']} bias @param {number} n_vocab @returns {[number, number][]} */
+function logitBias(bias, n_vocab) {
   if (bias === undefined || bias === null) return []
-  const pairs = Array.isArray(bias) ? bias : Object.entries(bias).map(([id, value]) => /** @type {[number, number]} */ ([Number(id), value]))
-  for (const [id, value] of pairs) {
-    if (!Number.isInteger(id) || typeof value !== 'number' || Number.isNaN(value)) throw new NibbleError('E_ARGUMENT', `logit_bias maps token ids to numbers, not ${id} to ${value}`)
+  const pairs = Array.isArray(bias) ? bias : Object.entries(bias).map(([id, value]) => /** @type {[number, number]} */ ([/^\d+$/.test(id) ? Number(id) : id, value]))
+  for (const pair of pairs) {
+    const [id, value] = Array.isArray(pair) ? pair : [pair, undefined]
+    if (typeof id !== 'number' || typeof value !== 'number' || Number.isNaN(value)) throw new NibbleError('E_ARGUMENT', `logit_bias maps token ids to numbers, not ${id} to ${value}`)
+    integer(id, 'a token of logit_bias', 0, n_vocab - 1)
   }
   return pairs
 }
@@ -102,7 +117,7 @@ export function makeSampler(engine, n_vocab, options, seed) {
     values[i] = name === 'top_k' || name === 'repeat_last_n' ? integer(value, name, -1, 1e9) : number(value, name, -1e9, 1e9)
   })
   if (values[1] < 0) values[1] = 0 // top_k -1 means all, as 0 does
-  const bias = logitBias(options.logit_bias)
+  const bias = logitBias(options.logit_bias, n_vocab)
   const pairs = new DataView(new ArrayBuffer(bias.length * 8))
   bias.forEach(([id, value], i) => {
     pairs.setInt32(i * 8, id, true)

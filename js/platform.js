@@ -2,10 +2,8 @@
  * What differs between the places this library runs in. In the bundles for browsers web/platform.js stands in for this file.
  */
 
-export const isNode = typeof process !== 'undefined' && !!process.versions?.node
-
-/** Node's files; called where isNode holds. */
-export const nodeFiles = () => import('node:fs/promises')
+/** What Node alone has; elsewhere undefined. */
+export const node = typeof process !== 'undefined' && process.versions?.node ? () => import('./node.js') : undefined
 
 /** The interpreter of chat templates: more than half of the code, and not needed to complete text. */
 export const loadTemplates = () => import('./template.js')

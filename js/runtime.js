@@ -3,7 +3,7 @@
  */
 import { NibbleError } from './errors.js'
 import { Heap } from './memory.js'
-import { isNode, nodeFiles, wasmFile } from './platform.js'
+import { node, wasmFile } from './platform.js'
 
 /** The version of the ABI in wasm/exports.txt that this code was written for. */
 const ABI_VERSION = 1
@@ -55,6 +55,15 @@ export function chooseVariant(wanted = 'auto') {
   return wanted
 }
 
+/** @param {URL | string} folder @param {string} name */
+function inFolder(folder, name) {
+  try {
+    return new URL(name, String(folder).replace(/\/?$/, '/'))
+  } catch (error) {
+    throw new NibbleError('E_ARGUMENT', `wasm must be a compiled module or the URL of a folder, not '${folder}'`, { cause: error })
+  }
+}
+
 /** @type {Map<string, Promise<WebAssembly.Module>>} */
 const modules = new Map()
 
@@ -63,7 +72,7 @@ const modules = new Map()
  * @param {URL | string} [from] where the .wasm files are; the package's own dist/ otherwise
  */
 function compile(variant, from) {
-  const url = from ? new URL(`nibble-${variant}.wasm`, from) : wasmFile(variant)
+  const url = from ? inFolder(from, `nibble-${variant}.wasm`) : wasmFile(variant)
   const known = modules.get(url.href)
   if (known) return known
   const compiled = compileUrl(url).catch((error) => {
@@ -77,10 +86,7 @@ function compile(variant, from) {
 
 /** @param {URL} url */
 async function compileUrl(url) {
-  if (isNode && url.protocol === 'file:') {
-    const { readFile } = await nodeFiles()
-    return WebAssembly.compile(await readFile(url))
-  }
+  if (node && url.protocol === 'file:') return WebAssembly.compile(await (await node()).readFile(url))
   const response = await fetch(url)
   if (!response.ok) throw new NibbleError('E_NETWORK', `the engine ${url.href} cannot be fetched: HTTP ${response.status}`)
   if (response.headers.get('content-type') === 'application/wasm') return WebAssembly.compileStreaming(response)
@@ -120,18 +126,22 @@ export class Engine {
       if (kind === 'memory') imports[from][name] = memory
       else if (kind === 'function') imports[from][name] = name === 'emscripten_notify_memory_growth' ? () => {} : unexpected(name)
     }
-    const instance = await WebAssembly.instantiate(module, imports)
-    return new Engine(instance, memory, module)
+    let instance
+    try {
+      instance = await WebAssembly.instantiate(module, imports)
+    } catch (error) {
+      if (error instanceof RangeError) throw new NibbleError('E_NOMEM', 'the system grants no memory to WebAssembly; close other tabs or programs', { cause: error })
+      throw new NibbleError('E_ARGUMENT', 'the module given as wasm is none of this library', { cause: error })
+    }
+    return new Engine(instance, memory)
   }
 
   /**
    * @param {WebAssembly.Instance} instance
    * @param {WebAssembly.Memory} memory
-   * @param {WebAssembly.Module} module
    */
-  constructor(instance, memory, module) {
+  constructor(instance, memory) {
     this.heap = new Heap(memory)
-    this.module = module
     this.dead = /** @type {NibbleError | null} */ (null)
     /** @type {Record<string, Function>} */
     this.exports = /** @type {any} */ (instance.exports)
@@ -198,11 +208,12 @@ export class Engine {
     if (ptr && !this.dead) this.call('free', ptr)
   }
 
-  /** Gives up the instance: its memory is freed with the last reference to it. */
+  /** Gives up the instance: its memory is freed with the last reference to it. Returns what every later call throws. */
   close() {
     this.dead ??= new NibbleError('E_DISPOSED', 'the model was disposed of; load it again')
     this.exports = {}
     this.heap = new Heap(new WebAssembly.Memory({ initial: 0, maximum: 0 }))
+    return this.dead
   }
 
   /**

@@ -3,7 +3,7 @@
  * memory that the caller provides, so that a file on disk goes into the library's memory without a copy in between.
  */
 import { NibbleError, isNibbleError } from './errors.js'
-import { isNode, nodeFiles } from './platform.js'
+import { node } from './platform.js'
 
 /**
  * @typedef {string | URL | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView | Response} SingleSource
@@ -29,10 +29,27 @@ export function abortError(cause, signal) {
 }
 
 /**
+ * What a promise resolves to, unless an abort comes first: then nobody waits for it.
+ * @template T
+ * @param {Promise<T>} promise
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<T>}
+ */
+export function abortable(promise, signal) {
+  if (!signal) return promise
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(abortError(undefined, signal))
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort)
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}
+
+/**
  * Turns what went wrong while reading into a typed error.
  * @param {unknown} error @param {string} what @param {AbortSignal} [signal]
  */
-function readError(error, what, signal) {
+export function readError(error, what, signal) {
   if (isNibbleError(error)) return error
   if (signal?.aborted || (error instanceof Error && error.name === 'AbortError')) return abortError(error, signal)
   const reason = error instanceof Error ? error.message : String(error)
@@ -69,69 +86,45 @@ export async function openPart(source, index, options) {
  */
 async function openSingle(source, options) {
   if (typeof source === 'string' || source instanceof URL) {
-    const url = toUrl(source)
+    const url = await toUrl(source)
     if (url.protocol !== 'file:') return openUrl(url, options)
-    if (!isNode) throw new NibbleError('E_ARGUMENT', `a page cannot open ${url.href}; let the user choose the file and pass the File`)
-    return openFile(url, options)
+    if (!node) throw new NibbleError('E_ARGUMENT', `a page cannot open ${url.href}; let the user choose the file and pass the File`)
+    return (await node()).openFile(url, options)
   }
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) {
     const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
     return openBytes(bytes)
   }
-  if (typeof Blob !== 'undefined' && source instanceof Blob) return openBlob(source, options)
-  if (typeof Response !== 'undefined' && source instanceof Response) return openResponse(source, source.url || 'the response', options)
-  if (typeof ReadableStream !== 'undefined' && source instanceof ReadableStream) return openStream(source, 'the stream', undefined, options)
+  if (source instanceof Blob) return openBlob(source, options)
+  if (source instanceof Response) return openResponse(source, source.url || 'the response', options)
+  if (source instanceof ReadableStream) return openStream(source, 'the stream', undefined, options)
   throw new NibbleError('E_ARGUMENT', 'a model is loaded from a path, a URL, a File or Blob, a ReadableStream, a Response or an ArrayBuffer')
 }
 
 /** @param {string | URL} source */
-function toUrl(source) {
+async function toUrl(source) {
   if (source instanceof URL) return source
-  if (/^[a-z][a-z0-9+.-]+:/i.test(source)) return new URL(source)
-  if (isNode) {
-    // A path: encoded piece by piece, so that '#', '?' and '%' in file names stay what they are.
-    const path = source.startsWith('/') ? source : `${process.cwd()}/${source}`
-    return new URL(`file://${path.split('/').map(encodeURIComponent).join('/')}`)
-  }
-  return new URL(source, globalThis.location?.href)
-}
-
-/** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
-async function openFile(url, { signal }) {
-  const { open } = await nodeFiles()
-  const name = decodeURIComponent(url.pathname)
-  let handle
+  const address = /^([a-z][a-z0-9+.-]+:\/\/|blob:|data:|file:)/i.test(source)
+  if (node && !address) return (await node()).pathToFileURL(source)
   try {
-    handle = await open(url, 'r')
-    const info = await handle.stat()
-    if (info.isDirectory()) throw new NibbleError('E_ARGUMENT', `${name} is a folder; name a .gguf file`)
-    const file = handle
-    return {
-      name,
-      size: info.isFile() ? info.size : undefined,
-      async read(view) {
-        try {
-          return (await file.read(view, 0, Math.min(view.length, 8 << 20))).bytesRead
-        } catch (error) {
-          throw readError(error, name, signal)
-        }
-      },
-      close: () => file.close(),
-    }
+    return new URL(source, globalThis.location?.href)
   } catch (error) {
-    await handle?.close()
-    if (/** @type {any} */ (error)?.code === 'ENOENT') throw new NibbleError('E_ARGUMENT', `there is no file ${name}`, { cause: error })
-    throw readError(error, name, signal)
+    throw new NibbleError('E_ARGUMENT', `'${source}' is not a URL`, { cause: error })
   }
 }
 
 /** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
 async function openUrl(url, options) {
   const { signal, headers, fetch = globalThis.fetch } = options
-  let response
+  if (url.username || url.password) {
+    throw new NibbleError('E_ARGUMENT', `a name and password cannot be part of a URL that is fetched (${url.host}); send them with the option headers`)
+  }
+  let asked, response
   try {
-    response = await fetch(url, { signal, headers })
+    asked = fetch(url, { signal, headers })
+    response = await abortable(asked, signal)
   } catch (error) {
+    asked?.then((late) => late.body?.cancel()).catch(() => {}) // a fetch of the caller's may not look at the signal
     throw readError(error, url.href, signal)
   }
   return openResponse(response, url.href, options)
@@ -143,6 +136,7 @@ async function openResponse(response, name, options) {
     await response.body?.cancel()
     throw new NibbleError('E_NETWORK', `${name} cannot be fetched: HTTP ${response.status} ${response.statusText}`.trim())
   }
+  if (response.bodyUsed) throw new NibbleError('E_ARGUMENT', `${name} was read before; fetch it again, or pass what was read`)
   if (!response.body) throw new NibbleError('E_NETWORK', `${name} came without a body`)
   // With a content encoding the header counts the encoded bytes.
   const length = response.headers.get('content-encoding') ? null : response.headers.get('content-length')
@@ -157,6 +151,7 @@ async function openResponse(response, name, options) {
  * @returns {Part}
  */
 function openStream(stream, name, size, { signal }) {
+  if (stream.locked) throw new NibbleError('E_ARGUMENT', `${name} is being read by somebody else; pass a stream without a reader`)
   const reader = stream.getReader()
   /** @type {Uint8Array} */
   let rest = new Uint8Array(0) // of the chunk that came last
@@ -206,16 +201,14 @@ function openBlob(blob, { signal }) {
     name,
     size: blob.size,
     async read(view) {
-      const end = Math.min(blob.size, at + Math.min(view.length, 4 << 20))
-      if (end === at) return 0
       try {
-        view.set(new Uint8Array(await blob.slice(at, end).arrayBuffer()))
+        const bytes = new Uint8Array(await blob.slice(at, at + Math.min(view.length, 4 << 20)).arrayBuffer())
+        view.set(bytes)
+        at += bytes.length
+        return bytes.length
       } catch (error) {
         throw readError(error, name, signal)
       }
-      const n = end - at
-      at = end
-      return n
     },
     close: async () => {},
   }
@@ -229,6 +222,7 @@ function openBytes(bytes) {
     size: bytes.length,
     async read(view) {
       const n = Math.min(view.length, bytes.length - at, 8 << 20)
+      if (n <= 0) return 0 // a buffer that was transferred meanwhile has none left
       view.set(bytes.subarray(at, at + n))
       at += n
       return n

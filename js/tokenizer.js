@@ -2,7 +2,7 @@
  * Text to token ids and back, on the library's tokenizer.
  */
 import { NibbleError } from './errors.js'
-import { encodeUtf8 } from './memory.js'
+import { decodeUtf8, encodeUtf8 } from './memory.js'
 
 // nb_encode_flags and nb_decode_flags (src/text/tokenizer.h)
 const ENCODE_SPECIAL = 1
@@ -10,6 +10,7 @@ const ENCODE_PARSE = 2
 const ENCODE_CONTINUE = 4
 const DECODE_SPECIAL = 1
 const DECODE_KEEP_SPACE = 2
+const DECODE_RAW = 4
 
 const KINDS = /** @type {const} */ (['undefined', 'normal', 'unknown', 'control', 'user_defined', 'unused', 'byte'])
 
@@ -68,20 +69,40 @@ export class Tokenizer {
   }
 
   /**
+   * A text for the model to go on from: as encode() gives it, but without the EOS that some models put behind finished texts.
+   * @param {string} text
+   * @param {EncodeOptions} [options]
+   */
+  encodePrompt(text, options) {
+    const ids = this.encode(text, options)
+    if (this.addEos && (options?.addSpecial ?? true)) ids.pop()
+    return ids
+  }
+
+  /**
    * @param {ArrayLike<number>} ids
    * @param {DecodeOptions} [options]
    * @returns {string}
    */
   decode(ids, { special = false, continuation = false } = {}) {
+    return decodeUtf8(this.write(ids, (special ? DECODE_SPECIAL : 0) | (continuation ? DECODE_KEEP_SPACE : 0)))
+  }
+
+  /** The bytes a token stands for, which may be a part of a character. @param {number} id */
+  bytes(id) {
+    return this.write([id], DECODE_SPECIAL | DECODE_KEEP_SPACE | DECODE_RAW)
+  }
+
+  /** @param {ArrayLike<number>} ids @param {number} flags  nb_decode_flags @returns {Uint8Array} */
+  write(ids, flags) {
     const { engine } = this
-    const flags = (special ? DECODE_SPECIAL : 0) | (continuation ? DECODE_KEEP_SPACE : 0)
     return this.withIds(ids, (ptr, n) => {
       for (let capacity = 8 * n + 64; ; ) {
         const text = engine.alloc(capacity)
         try {
           const needed = engine.ptr('nbw_detokenize', this.ptr, ptr, n, flags, text, capacity)
           if (needed === 0xffffffff) throw new NibbleError('E_NOMEM', 'not enough memory to write the text')
-          if (needed <= capacity) return engine.heap.string(text, needed)
+          if (needed <= capacity) return engine.heap.bytes(text, needed).slice()
           capacity = needed
         } finally {
           engine.free(text)
@@ -126,6 +147,15 @@ export class Tokenizer {
     return this._specials
   }
 
+  /** @param {ArrayLike<number>} ids */
+  checkIds(ids) {
+    for (let i = 0; i < ids.length; i++) {
+      if (!Number.isInteger(ids[i]) || ids[i] < 0 || ids[i] >= this.n_vocab) {
+        throw new NibbleError('E_ARGUMENT', `token ${ids[i]} at index ${i} is outside the vocabulary of ${this.n_vocab}`)
+      }
+    }
+  }
+
   /**
    * @template T
    * @param {ArrayLike<number>} ids
@@ -133,12 +163,8 @@ export class Tokenizer {
    * @returns {T}
    */
   withIds(ids, use) {
+    this.checkIds(ids)
     const list = Int32Array.from(ids)
-    for (let i = 0; i < list.length; i++) {
-      if (list[i] !== ids[i] || list[i] < 0 || list[i] >= this.n_vocab) {
-        throw new NibbleError('E_ARGUMENT', `token ${ids[i]} at index ${i} is outside the vocabulary of ${this.n_vocab}`)
-      }
-    }
     return this.engine.withBytes(new Uint8Array(list.buffer), (ptr) => use(ptr, list.length))
   }
 

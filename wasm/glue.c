@@ -116,15 +116,20 @@ nb_session *nbw_session_new(const nb_model *m, int n_ctx, int n_batch, int float
   return nb_session_new(m, &o, &s, err) ? NULL : s;
 }
 
+int nbw_session_check(const nb_model *m, int n_ctx, int n_batch, nb_error *err) {
+  const nb_session_options o = session_options(n_ctx, n_batch, 0);
+  return nb_session_check(m, &o, err);
+}
+
 double nbw_session_bytes(const nb_model *m, int n_ctx, int n_batch) {
   const nb_session_options o = session_options(n_ctx, n_batch, 0);
   return (double)nb_session_bytes(m, &o);
 }
 
-// Evaluates at most max waiting tokens in one pass; returns how many still wait.
-int nbw_session_eval(nb_session *s, int max) {
+// Evaluates a batch of the waiting tokens in one pass; returns how many still wait.
+int nbw_session_eval(nb_session *s) {
   uint32_t left;
-  nb_session_eval(s, (size_t)max, &left);
+  nb_session_eval(s, SIZE_MAX, &left);
   return (int)left;
 }
 

@@ -38,6 +38,15 @@ export { chooseVariant } from '../js/runtime.js'
 
 const disposed = () => new NibbleError('E_DISPOSED', 'the model was disposed of; load it again')
 
+/** @param {HeadersInit} headers */
+function pairs(headers) {
+  try {
+    return [...new Headers(headers)]
+  } catch (error) {
+    throw new NibbleError('E_ARGUMENT', `headers: ${/** @type {Error} */ (error).message}`, { cause: error })
+  }
+}
+
 /**
  * Starts a worker and asks it to open a source. Cancelled, it ends the worker, and with it every connection.
  * @param {'load' | 'estimate' | 'loadTokenizer'} op
@@ -53,15 +62,15 @@ async function open(op, source, { signal, onProgress, workerUrl, headers, wasm, 
   try {
     const sent = {
       ...options,
-      ...(headers && { headers: [...new Headers(headers)] }),
+      ...(headers && { headers: pairs(headers) }),
       ...(wasm && { wasm: wasm instanceof WebAssembly.Module ? wasm : absolute(wasm) }),
     }
     const result = await connection.ask(op, [connection.packSource(source, signal), sent, !!onProgress], { onProgress })
     connection.closeParts()
     return { connection, result }
   } catch (error) {
-    connection.close(isNibbleError(error) ? error : new NibbleError('E_ARGUMENT', /** @type {Error} */ (error).message, { cause: error }))
-    throw connection.closed
+    connection.close(isNibbleError(error) ? error : disposed())
+    throw error
   } finally {
     signal?.removeEventListener('abort', onAbort)
   }
@@ -93,6 +102,14 @@ export class Tokenizer {
     return this.connection.ask('encode', [text, options], { owner: this.owner })
   }
 
+  /**
+   * A text for the model to go on from: without the EOS that some models put behind finished texts.
+   * @param {string} text @param {import('../js/tokenizer.js').EncodeOptions} [options] @returns {Promise<number[]>}
+   */
+  encodePrompt(text, options) {
+    return this.connection.ask('encodePrompt', [text, options], { owner: this.owner })
+  }
+
   /** @param {ArrayLike<number>} ids @param {import('../js/tokenizer.js').DecodeOptions} [options] @returns {Promise<string>} */
   decode(ids, options) {
     return this.connection.ask('decode', [ids, options], { owner: this.owner })
@@ -113,7 +130,12 @@ export class Tokenizer {
     return this.connection.ask('isEog', [id], { owner: this.owner })
   }
 
-  /** The spellings of all control tokens. @returns {Promise<string[]>} */
+  /** The bytes a token stands for, which may be a part of a character. @param {number} id @returns {Promise<Uint8Array>} */
+  bytes(id) {
+    return this.connection.ask('bytes', [id], { owner: this.owner })
+  }
+
+  /** The spellings that encode() recognises as one token. @returns {Promise<import('../js/guard.js').Specials>} */
   specials() {
     return this.connection.ask('specials', [], { owner: this.owner })
   }

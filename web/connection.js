@@ -101,7 +101,13 @@ export class Connection {
     if (wasm_bytes) this.wasm_bytes = wasm_bytes
     const request = this.requests.get(id)
     if (!request) return
-    if ('progress' in message) return request.onProgress?.(message.progress)
+    if ('progress' in message) {
+      try {
+        return request.onProgress?.(message.progress)
+      } catch (error) { // the caller's own: ends the load, as it does without a worker
+        return this.finish(id, /** @type {Error} */ (error))
+      }
+    }
     if ('chunks' in message) return request.inbox?.put(message.chunks)
     if ('result' in message) {
       request.resolve(message.result)
@@ -112,7 +118,7 @@ export class Connection {
     this.finish(id, error)
   }
 
-  /** A request is over. @param {number} id @param {NibbleError} [error] */
+  /** A request is over. @param {number} id @param {Error} [error] */
   finish(id, error) {
     const { reject, inbox, forget } = /** @type {Request} */ (this.requests.get(id))
     this.requests.delete(id)

@@ -2,9 +2,7 @@
  * Stands in for js/platform.js in the bundles for browsers, which live in dist/web, one folder below the .wasm files.
  */
 
-export const isNode = false
-
-export const nodeFiles = undefined
+export const node = undefined
 
 /**
  * A file of its own, found by bundlers as they find the others. They must not follow the import: what becomes a worker cannot be split by

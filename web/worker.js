@@ -104,14 +104,10 @@ const OPERATIONS = {
   completions: ({ signal }, options) => loaded().completions.create({ ...options, signal }),
   chat: ({ signal }, options) => loaded().chat.completions.create({ ...options, signal }),
   encodeChat: (_, messages, variables) => loaded().chat.completions.encode(messages, variables),
-  encode: (_, text, options) => words().encode(text, options),
-  decode: (_, ids, options) => words().decode(ids, options),
-  piece: (_, id) => words().piece(id),
-  kind: (_, id) => words().kind(id),
-  isEog: (_, id) => words().isEog(id),
-  specials: () => words().specials(),
   logits: ({ signal }, ids) => loaded().logits(ids, { signal }),
   score: ({ signal }, text) => loaded().score(text, { signal }),
+  ...Object.fromEntries(['encode', 'encodePrompt', 'decode', 'piece', 'bytes', 'kind', 'isEog', 'specials'].map((name) =>
+    [name, (/** @type {Context} */ _, /** @type {any[]} */ ...args) => /** @type {any} */ (words())[name](...args)])),
 }
 
 /**

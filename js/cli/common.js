@@ -10,10 +10,19 @@ import { loadOptions } from './options.js'
 /** Milliseconds that work may take before its progress is shown. */
 const PATIENCE = 300
 
+/**
+ * Text of models and files must not steer a terminal: control characters but tabs and line ends become pictures of themselves.
+ * @param {string} text
+ */
+export const harmless = (text) => text.replace(/[\0-\x08\v\f\x0e-\x1f\x7f-\x9f]|\r(?!\n)/g, (c) => {
+  const code = c.charCodeAt(0)
+  return String.fromCharCode(code < 0x20 ? 0x2400 + code : code === 0x7f ? 0x2421 : 0xfffd)
+})
+
 /** A line for people. @param {string} text */
-export const say = (text) => void process.stderr.write(`${text}\n`)
-/** Text for people, on standard output. @param {string} text */
-export const print = (text) => void process.stdout.write(text)
+export const say = (text) => void process.stderr.write(`${harmless(text)}\n`)
+/** Text on standard output: for people where that is a terminal, as it is for files and pipes. @param {string} text */
+export const print = (text) => void process.stdout.write(process.stdout.isTTY ? harmless(text) : text)
 
 /** @param {number} bytes */
 export function size(bytes) {

@@ -33,9 +33,9 @@ export default {
       if (values.chat && prompt === '') throw new NibbleError('E_ARGUMENT', '--chat needs a prompt')
       const ids = values.chat
         ? await model.chat.completions.encode([...(values.system === undefined ? [] : [{ role: 'system', content: values.system }]), { role: 'user', content: prompt }])
-        : model.tokenize(prompt, { parseSpecial: values['parse-special'] })
+        : model.tokenizer.encodePrompt(prompt, { parseSpecial: values['parse-special'] })
       const result = { text: '', tokens: /** @type {number[]} */ ([]), finish_reason: /** @type {string | null} */ (null) }
-      let timings = /** @type {Timings | undefined} */ (undefined), seed = 0
+      let timings = /** @type {Timings | undefined} */ (undefined), seed = /** @type {number | bigint} */ (0)
       for await (const chunk of await model.completions.create({ prompt: ids, ...options, stream: true })) {
         for (const { text, tokens, finish_reason } of chunk.choices) {
           result.text += text

@@ -269,18 +269,39 @@ double nb_logprob(const float *logits, uint32_t n_vocab, nb_token id) {
   return usable(logits[id]) > -INFINITY ? (double)(logits[id] - max) - lse : -INFINITY;
 }
 
+static bool above(const float *logits, nb_token a, nb_token b) {
+  const float x = usable(logits[a]), y = usable(logits[b]);
+  return x > y || (x == y && a < b);
+}
+
+// ids[0..n) is a heap with the least probable at its root: brings the one at i to its place.
+static void sink(const float *logits, nb_token *ids, size_t n, size_t i) {
+  const nb_token moved = ids[i];
+  for (size_t child; (child = 2 * i + 1) < n; i = child) {
+    if (child + 1 < n && above(logits, ids[child], ids[child + 1])) child++;
+    if (!above(logits, moved, ids[child])) break;
+    ids[i] = ids[child];
+  }
+  ids[i] = moved;
+}
+
 void nb_top_logprobs(const float *logits, uint32_t n_vocab, size_t k, nb_token *ids, double *logprobs) {
+  if (k > n_vocab) k = n_vocab;
   if (k == 0) return;
   float max;
   const double lse = log_sum_exp(logits, n_vocab, &max);
-  // insertion into a short sorted list: k is small beside n_vocab
-  size_t n = 0;
-  for (uint32_t i = 0; i < n_vocab; i++) {
-    const float l = usable(logits[i]);
-    if (n == k && !(l > usable(logits[ids[k - 1]]))) continue;
-    size_t j = n < k ? n++ : k - 1;
-    for (; j > 0 && l > usable(logits[ids[j - 1]]); j--) ids[j] = ids[j - 1];
-    ids[j] = (nb_token)i;
+  for (size_t i = 0; i < k; i++) ids[i] = (nb_token)i;
+  for (size_t i = k / 2; i-- > 0;) sink(logits, ids, k, i);
+  for (uint32_t i = (uint32_t)k; i < n_vocab; i++) {
+    if (!above(logits, (nb_token)i, ids[0])) continue;
+    ids[0] = (nb_token)i;
+    sink(logits, ids, k, 0);
   }
-  for (size_t j = 0; j < n; j++) logprobs[j] = usable(logits[ids[j]]) > -INFINITY ? (double)(logits[ids[j]] - max) - lse : -INFINITY;
+  for (size_t n = k; n-- > 1;) {  // the least probable goes to the end
+    const nb_token last = ids[0];
+    ids[0] = ids[n];
+    ids[n] = last;
+    sink(logits, ids, n, 0);
+  }
+  for (size_t j = 0; j < k; j++) logprobs[j] = usable(logits[ids[j]]) > -INFINITY ? (double)(logits[ids[j]] - max) - lse : -INFINITY;
 }

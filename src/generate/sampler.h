@@ -37,7 +37,7 @@ nb_status nb_sampler_sample(nb_sampler *s, const float *logits, const nb_token *
 
 // Logarithm of the softmax of logits [n_vocab] at one id (-infinity where that logit is NaN or infinite).
 double nb_logprob(const float *logits, uint32_t n_vocab, nb_token id);
-// The k most probable ids, best first (lower ids first among equals), with their log-probabilities.
+// The k most probable ids (or all n_vocab), best first (lower ids first among equals), with their log-probabilities.
 void nb_top_logprobs(const float *logits, uint32_t n_vocab, size_t k, nb_token *ids, double *logprobs);
 
 #endif

@@ -6,7 +6,7 @@
 #include "../model/forward.h"
 
 #define DEFAULT_N_CTX 4096
-#define DEFAULT_N_BATCH 64
+#define DEFAULT_N_BATCH 32
 #define MAX_N_BATCH 512
 
 struct nb_session {
@@ -33,16 +33,23 @@ uint64_t nb_session_bytes(const nb_model *m, const nb_session_options *options) 
   return nb_kvcache_bytes(&m->config, o.n_ctx) + nb_pass_bytes(m, o.n_ctx, o.n_batch) + (uint64_t)o.n_ctx * sizeof(nb_token) + sizeof(nb_session);
 }
 
-nb_status nb_session_new(const nb_model *m, const nb_session_options *options, nb_session **out, nb_error *err) {
-  *out = NULL;
-  if (!m->arch || !m->weights.embedding.data) return nb_fail(err, NB_E_ARGUMENT, "the model was loaded without its weights, and cannot run");
+nb_status nb_session_check(const nb_model *m, const nb_session_options *options, nb_error *err) {
   const nb_session_options o = resolve(m, options);
   if (o.n_ctx > NB_MAX_N_CTX) return nb_fail(err, NB_E_ARGUMENT, "a context of %u tokens is more than the limit of %u", (unsigned)o.n_ctx, NB_MAX_N_CTX);
   if (o.n_batch > MAX_N_BATCH) return nb_fail(err, NB_E_ARGUMENT, "a batch of %u tokens is more than the limit of %d", (unsigned)o.n_batch, MAX_N_BATCH);
+  return NB_OK;
+}
+
+nb_status nb_session_new(const nb_model *m, const nb_session_options *options, nb_session **out, nb_error *err) {
+  *out = NULL;
+  if (!m->arch || !m->weights.embedding.data) return nb_fail(err, NB_E_ARGUMENT, "the model was loaded without its weights, and cannot run");
+  nb_status st = nb_session_check(m, options, err);
+  if (st) return st;
+  const nb_session_options o = resolve(m, options);
   nb_session *s = calloc(1, sizeof *s);
   if (!s) return nb_fail_nomem(err, "a session", sizeof *s);
   s->model = m;
-  nb_status st = nb_kvcache_init(&s->cache, &m->config, o.n_ctx, err);
+  st = nb_kvcache_init(&s->cache, &m->config, o.n_ctx, err);
   if (!st) st = nb_pass_init(&s->pass, m, &s->cache, o.n_batch, o.float_activations, err);
   if (!st && !(s->tokens = malloc(o.n_ctx * sizeof *s->tokens))) st = nb_fail_nomem(err, "the history", o.n_ctx * sizeof *s->tokens);
   if (st) {

@@ -9,7 +9,7 @@
 
 typedef struct nb_session_options {
   uint32_t n_ctx;          // most tokens; 0: the model's own limit, at most 4096
-  uint32_t n_batch;        // tokens of one pass; 0: 64
+  uint32_t n_batch;        // tokens of one pass; 0: 32
   bool float_activations;  // see nb_pass
 } nb_session_options;
 
@@ -20,6 +20,8 @@ typedef struct nb_session nb_session;
 // The model and the tokenizer must outlive the session.
 nb_status nb_session_new(const nb_model *m, const nb_session_options *options, nb_session **out, nb_error *err);
 void nb_session_free(nb_session *s);
+// Whether nb_session_new takes these options; the model's weights need not be there yet.
+nb_status nb_session_check(const nb_model *m, const nb_session_options *options, nb_error *err);
 // Bytes nb_session_new allocates with these options (those of the limits where they are beyond).
 uint64_t nb_session_bytes(const nb_model *m, const nb_session_options *options);
 

@@ -53,8 +53,9 @@ static nb_status read_rope_scaling(nb_config *c, reader r) {
   if (s) return s;
   c->rope_scale = 1;
   float factor = 1;
-  if (!found) {  // files from before the scaling type existed
+  if (!found) {  // a factor without a type means linear; the second name is of files from before the type existed
     if ((s = read_f32(r, "rope.scale_linear", OPTIONAL, 1e-3f, 1e6f, &factor))) return s;
+    if ((s = read_f32(r, "rope.scaling.factor", OPTIONAL, 1e-3f, 1e6f, &factor))) return s;
   } else if (nb_str_eq(kind, NB_STR("linear"))) {
     if ((s = read_f32(r, "rope.scaling.factor", REQUIRED, 1e-3f, 1e6f, &factor))) return s;
   } else if (!nb_str_eq(kind, NB_STR("none"))) {

@@ -20,7 +20,7 @@ static void write_bytes(writer *w, const void *p, size_t n) {
 
 // Takes one byte of text. Whole characters go out, and U+FFFD for each longest run of bytes that could have begun one.
 static void put_byte(nb_decoder *d, writer *w, uint8_t byte) {
-  if (d->n_pending == 0 && byte < 0x80) {
+  if (d->flags & NB_DECODE_RAW || (d->n_pending == 0 && byte < 0x80)) {
     d->started = true;
     write_bytes(w, &byte, 1);
     return;

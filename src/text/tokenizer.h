@@ -55,11 +55,12 @@ typedef struct nb_decoder {
 typedef enum nb_decode_flags {
   NB_DECODE_SPECIAL = 1,       // write control tokens as their spelling; without it they give nothing
   NB_DECODE_KEEP_SPACE = 2,    // keep the space the encoder put in front of the first word
+  NB_DECODE_RAW = 4,           // the bytes as they are, also where they are no whole characters
 } nb_decode_flags;
 
 void nb_decoder_init(nb_decoder *d, const nb_tokenizer *t, unsigned flags);
 // Appends the text of one token to out (at most capacity bytes) and returns the number of bytes; the output is always whole UTF-8
-// characters. nb_decoder_max gives a capacity that is always enough. Invalid bytes come out as U+FFFD, one for each maximal bad part.
+// characters (but for NB_DECODE_RAW). nb_decoder_max gives a capacity that is always enough. Invalid bytes come out as U+FFFD, one for each maximal bad part.
 size_t nb_decoder_push(nb_decoder *d, nb_token id, char *out, size_t capacity);
 size_t nb_decoder_finish(nb_decoder *d, char *out, size_t capacity);  // what is still held back, as U+FFFD
 size_t nb_decoder_max(const nb_tokenizer *t);

@@ -112,7 +112,7 @@ describe('the same text as in Node', () => {
       return { whole, chunks }
     }, CHAT)
     assert.deepEqual(got.whole.choices, expectedChat.choices)
-    const deltas = got.chunks.slice(0, -1)
+    const deltas = got.chunks
     assert.equal(deltas.length, CHAT.max_tokens)
     assert.equal(deltas.map((c) => c.choices[0].delta.content).join(''), expectedChat.choices[0].message.content)
     assert.equal(deltas[0].choices[0].delta.role, 'assistant')
@@ -197,6 +197,16 @@ describe('sources', () => {
   })
 })
 
+test('what onProgress throws ends the load, and the worker', async () => {
+  const r = await page.evaluate(async () => {
+    const mine = new RangeError('enough')
+    return [await w.load('/m.gguf', { onProgress() { throw mine } }).catch((/** @type {any} */ error) => error === mine),
+      await w.load(new ReadableStream({ pull: async (c) => c.enqueue((await w.fetchBytes()).subarray(0, 300_000)) }), { onProgress() { throw mine } }).catch((/** @type {any} */ error) => error === mine)]
+  })
+  assert.deepEqual(r, [true, true])
+  await until(() => page.workers().length === 0, 'the workers are gone')
+})
+
 test('the same names as in js/index.js', async () => {
   const names = await page.evaluate(async () => Object.keys(await import('/client.js')))
   assert.deepEqual(names.sort(), Object.keys(nibble).sort())
@@ -214,7 +224,9 @@ test('everything else of the interface', async () => {
     logits: Array.from(await model.logits(ids)),
     score: await model.score(text),
     chat: await model.chat.completions.encode(CHAT.messages),
+    prompt: model.tokenizer.encodePrompt(text),
     piece: tokenizer.piece(ids[0]),
+    bytes: Array.from(tokenizer.bytes(ids[0])),
     kind: tokenizer.kind(tokenizer.eos),
     eog: [tokenizer.isEog(tokenizer.eos), tokenizer.isEog(ids[0])],
     specials: tokenizer.specials(),
@@ -235,7 +247,9 @@ test('everything else of the interface', async () => {
       logits: Array.from(await model.logits(ids)),
       score: await model.score(text),
       chat: await model.chat.completions.encode(messages),
+      prompt: await model.tokenizer.encodePrompt(text),
       piece: await tokenizer.piece(ids[0]),
+      bytes: Array.from(await tokenizer.bytes(ids[0])),
       kind: await tokenizer.kind(tokenizer.eos),
       eog: [await tokenizer.isEog(tokenizer.eos), await tokenizer.isEog(ids[0])],
       specials: await tokenizer.specials(),
@@ -352,6 +366,8 @@ describe('what goes wrong has a type and a sentence', () => {
   fails('a failed Response', async () => w.failure(w.load(await fetch('/nothing.gguf'))), 'E_NETWORK', /HTTP 404/)
   fails('no address', () => w.failure(w.load('http://')), 'E_ARGUMENT', /is not a URL/)
   fails('no model', () => w.failure(w.load('/page.gguf')), 'E_FORMAT', /not a GGUF file/)
+  fails('headers that are none', () => w.failure(w.load('/m.gguf', { headers: { 'no name': 'x' } })), 'E_ARGUMENT', /headers/)
+  fails('a misspelt option', () => w.failure(w.load('/m.gguf', { onprogress: true })), 'E_ARGUMENT', /no option 'onprogress'/)
   fails('no source', () => w.failure(w.load(17)), 'E_ARGUMENT', /a model is loaded from/)
   fails('a file cut short', async () => w.failure(w.load((await w.fetchBytes()).subarray(0, 300_000))), 'E_TRUNCATED', /ends after/)
   fails('a stream that breaks', () => w.failure(w.load(new ReadableStream({ pull() { throw new Error('the tape tore') } }))), 'E_NETWORK', /the tape tore/)

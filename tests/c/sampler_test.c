@@ -190,6 +190,30 @@ static void test_logprobs(void) {
   nb_top_logprobs(logits, N, 0, NULL, NULL);  // nothing wanted, nothing touched
 }
 
+// However many are asked for, they come in the order of a plain selection; there are many equal ones.
+static void test_top_of_many(void) {
+  enum { V = 300 };
+  float logits[V];
+  uint32_t state = 1;
+  for (int i = 0; i < V; i++) logits[i] = (float)((state = state * 1664525u + 1013904223u) >> 27);
+  logits[7] = NAN;
+  for (size_t k = 1; k <= V; k = k < 4 ? k + 1 : k == V ? V + 1 : k * 2 < V ? k * 2 : V) {
+    nb_token ids[V];
+    double lp[V];
+    nb_top_logprobs(logits, V, k, ids, lp);
+    bool taken[V] = {false};
+    for (size_t j = 0; j < k; j++) {
+      int best = -1;
+      for (int i = 0; i < V; i++)
+        if (!taken[i] && i != 7 && (best < 0 || logits[i] > logits[best])) best = i;
+      if (best < 0) best = 7;
+      taken[best] = true;
+      CHECK(ids[j] == best);
+      CHECK(lp[j] == nb_logprob(logits, V, best));
+    }
+  }
+}
+
 // Logits and temperatures at the ends of what floats hold.
 static void test_extremes(void) {
   float logits[N];
@@ -226,6 +250,7 @@ int main(void) {
   test_refused();
   test_seed();
   test_logprobs();
+  test_top_of_many();
   test_extremes();
   return check_result();
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { load } from '../../js/index.js'
 import { shared } from './shared.js'
 import { serve } from './server.js'
@@ -141,6 +142,21 @@ describe('chat', () => {
   test('a model without a chat template', async () => {
     await writeFile(join(folder, 'plain.gguf'), /** @type {Uint8Array} */ (tinyModel({ n_layers: 1, n_vocab: 384, type: 'Q8_0', chatTemplate: '' })))
     await fails(['chat', join(folder, 'plain.gguf')], 1, /has no chat template.*nibble run/)
+  })
+})
+
+describe('a terminal', () => {
+  test('is not steered by what models and files say', { skip: !existsSync('/usr/bin/script') && 'needs script of util-linux' }, async () => {
+    const evil = join(folder, 'evil.gguf')
+    await writeFile(evil, /** @type {Uint8Array} */ (tinyModel({ n_layers: 1, n_vocab: 384, type: 'Q8_0', metadata: [['evil\x1b[2J', [9, 8], ['\x1b]52;c;x\x07', '\x9b2J']]] })))
+    const command = `'${process.execPath}' '${CLI}' inspect '${evil}'`
+    const { stdout } = await promisify(execFile)('script', ['-qec', command, '/dev/null'])
+    assert.match(stdout, /evil\u241b\[2J = \[\u241b\]52;c;x\u2407, \ufffd2J\]/)
+    assert.doesNotMatch(stdout, /[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]/)
+    assert.match((await nibble(['inspect', evil])).stdout, /evil\x1b\[2J/, 'a pipe gets what is there')
+    const j = await nibble(['inspect', evil, '--json'])
+    assert.doesNotMatch(j.stdout.trim(), /[\0-\x1f\x7f-\x9f]/)
+    assert.deepEqual(JSON.parse(j.stdout).metadata['evil\x1b[2J'], ['\x1b]52;c;x\x07', '\x9b2J'])
   })
 })
 

@@ -113,6 +113,32 @@ describe('where it ends', () => {
     await assert.rejects(small.completions.create({ prompt: Array(25).fill(5) }), fails('E_CONTEXT', /25 tokens, the context holds 24/))
     await small.dispose()
   })
+  test('in a context of one token, or two: slid as far as that goes', async () => {
+    for (const vocab of /** @type {const} */ (['bpe', 'spm'])) {
+      const of = /** @type {Uint8Array} */ (tinyModel({ n_layers: 1, n_vocab: 384, type: 'Q8_0', vocab }))
+      for (const contextLength of [1, 2]) {
+        const small = await load(of, { contextLength })
+        const { bos } = small.tokenizer
+        const r = await small.completions.create({ prompt: [bos], ignore_eos: true, context_overflow: 'slide', max_tokens: 5 })
+        assert.deepEqual([r.choices[0].tokens.length, r.choices[0].finish_reason], [contextLength === 1 ? 0 : 5, 'length'], `${vocab}, ${contextLength}`)
+        await small.dispose()
+      }
+    }
+  })
+})
+
+test('a prompt is no finished text: the EOS that some models ask for stays away', async () => {
+  const ends = await load(/** @type {Uint8Array} */ (tinyModel({ n_layers: 1, n_vocab: 384, type: 'Q8_0', metadata: [['tokenizer.ggml.add_eos_token', 7, true]] })))
+  const ids = ends.tokenize(PROMPT)
+  assert.equal(ids.at(-1), ends.tokenizer.eos)
+  assert.deepEqual(ends.tokenizer.encodePrompt(PROMPT), ids.slice(0, -1))
+  assert.deepEqual(await tokens({ temperature: 0 }, ends), await tokens({ temperature: 0, prompt: ids.slice(0, -1) }, ends))
+  await ends.dispose()
+})
+
+test('U+FEFF is a character like others', async () => {
+  const text = '\ufeffa\ufeff'
+  assert.equal(model.detokenize(model.tokenize(text)), text)
 })
 
 describe('log-probabilities', () => {
@@ -128,6 +154,12 @@ describe('log-probabilities', () => {
     })
     const scored = await model.score([...model.tokenize(PROMPT), ...r.choices[0].tokens])
     content.forEach((item, i) => assert.ok(Math.abs(item.logprob - /** @type {number} */ (scored.logprobs[model.tokenize(PROMPT).length + i])) < 1e-9))
+  })
+  test('bytes are those of the token, also where they are a part of a character', async () => {
+    const [first, second] = model.tokenize('\u00e9')
+    const r = await model.completions.create({ prompt: PROMPT, max_tokens: 2, temperature: 0, logprobs: 0, logit_bias: { [first]: 2000, [second]: 1500 }, frequency_penalty: 1000 })
+    assert.equal(r.choices[0].text, '\u00e9')
+    assert.deepEqual(r.choices[0].logprobs?.content.map(({ bytes }) => bytes), [[0xc3], [0xa9]])
   })
   test('logits are those the library samples from', async () => {
     const logits = await model.logits(model.tokenize(PROMPT))
@@ -147,6 +179,30 @@ describe('stopped from outside', () => {
     const unread = await model.completions.create({ prompt: PROMPT, stream: true, max_tokens: 4 })
     assert.equal((await tokens({ max_tokens: 2 })).length, 2)
     await unread.return()
+  })
+  test('an abort ends the wait for the model, and a stream that is read no further', async () => {
+    const held = new AbortController(), waiting = new AbortController()
+    const stream = await model.completions.create({ prompt: PROMPT, ignore_eos: true, stream: true, signal: held.signal })
+    await stream.next()
+    const second = tokens({ signal: waiting.signal }), third = model.logits([5, 6], { signal: waiting.signal }), fourth = tokens({ max_tokens: 2 })
+    waiting.abort()
+    await assert.rejects(second, fails('E_ABORTED', /cancelled/))
+    await assert.rejects(third, fails('E_ABORTED', /cancelled/))
+    held.abort()
+    assert.equal((await fourth).length, 2)
+    await assert.rejects(stream.next(), fails('E_ABORTED', /cancelled/))
+    assert.equal((await tokens({ max_tokens: 3 })).length, 3)
+  })
+  test('dispose waits for nobody', async () => {
+    const gone = await load(bytes)
+    const stream = await gone.completions.create({ prompt: PROMPT, ignore_eos: true, stream: true })
+    await stream.next()
+    const waiting = tokens({}, gone)
+    await gone.dispose()
+    await assert.rejects(waiting, fails('E_DISPOSED', /disposed/))
+    await assert.rejects(stream.next(), fails('E_DISPOSED', /disposed/))
+    await assert.rejects(gone.logits([5]), fails('E_DISPOSED', /disposed/))
+    await gone.dispose()
   })
   test('calls at the same time wait for each other', async () => {
     const want = await tokens({ temperature: 0 })
@@ -172,6 +228,46 @@ test('chat gives messages in the shape of OpenAI', async () => {
   assert.deepEqual(roles, ['assistant'])
 })
 
+test('every chunk of a stream has a choice, and the last one the figures', async () => {
+  const messages = [{ role: 'user', content: 'Hello' }]
+  for (const [create, options] of /** @type {[(o: any) => Promise<AsyncGenerator<any>>, object][]} */ ([
+    [(o) => model.chat.completions.create(o), { messages }], [(o) => model.completions.create(o), { prompt: PROMPT }]])) {
+    for (const max_tokens of [0, 1, 4]) {
+      const chunks = []
+      for await (const chunk of await create({ ...options, max_tokens, ignore_eos: true, stream: true, seed: 3 })) chunks.push(chunk)
+      assert.ok(chunks.every(({ choices }) => choices.length === 1))
+      assert.deepEqual(chunks.map(({ usage }) => usage?.completion_tokens), [...Array(chunks.length - 1).fill(undefined), max_tokens])
+      assert.deepEqual([chunks.at(-1).seed, chunks.at(-1).choices[0].finish_reason], [3, 'length'])
+    }
+    const all = []
+    for await (const chunk of await create({ ...options, max_tokens: 2, ignore_eos: true, stream: true, stream_options: { include_usage: true } })) all.push(chunk)
+    assert.deepEqual([all.length, all[2].choices, all[2].usage.completion_tokens], [3, [], 2])
+  }
+})
+
+test('messages of the shapes that OpenAI has', async () => {
+  const chat = await load(/** @type {Uint8Array} */ (tinyModel({ n_layers: 1, n_vocab: 384, type: 'Q8_0',
+    chatTemplate: "{% for m in messages %}{{ m.role }}:{{ m.content or m.tool_calls[0].function.name }};{% endfor %}" })))
+  const ids = await chat.chat.completions.encode([
+    { role: 'system', content: '' }, { role: 'user', content: 'x', .../** @type {any} */ ({ name: 'Ann' }) },
+    { role: 'assistant', content: null, .../** @type {any} */ ({ tool_calls: [{ function: { name: 'clock' } }] }) }].slice(1))
+  assert.equal(chat.detokenize(ids), 'user:x;assistant:clock;')
+  assert.ok((await model.chat.completions.encode([{ role: 'system', content: '' }])).length > 0)
+  await assert.rejects(model.chat.completions.encode([{ role: 'user', content: null }]), fails('E_ARGUMENT', /messages\[0\]\.content/))
+  await chat.dispose()
+})
+
+test('a seed is given back as it was given; null is as good as nothing', async () => {
+  for (const seed of [7, -1, 2n ** 60n]) assert.equal((await model.completions.create({ prompt: PROMPT, max_tokens: 1, seed })).seed, seed)
+  const drawn = (await model.completions.create({ prompt: PROMPT, max_tokens: 1 })).seed
+  assert.ok(Number.isSafeInteger(drawn))
+  const nothing = /** @type {any} */ (Object.fromEntries(['max_tokens', 'temperature', 'stop', 'logit_bias', 'logprobs', 'top_logprobs', 'n', 'stream'].map((name) => [name, null])))
+  const r = await model.completions.create({ ...nothing, prompt: PROMPT, max_completion_tokens: 1, seed: null })
+  assert.equal(r.choices[0].logprobs, null)
+  const c = await model.chat.completions.create({ ...nothing, messages: [{ role: 'user', content: 'x' }], max_tokens: 1, tools: null, response_format: null })
+  assert.equal(c.choices[0].logprobs, null)
+})
+
 test('text in a message never becomes a control token', async () => {
   const plain = await model.chat.completions.encode([{ role: 'user', content: 'Hello' }])
   const controls = (/** @type {number[]} */ ids) => ids.filter((id) => model.tokenizer.kind(id) === 'control').length
@@ -185,8 +281,12 @@ test('options that mean nothing are refused by name', async () => {
     [{ temprature: 1 }, 'E_ARGUMENT', /no option 'temprature'/], [{ top_p: 2 }, 'E_ARGUMENT', /top_p/], [{ seed: 1.5 }, 'E_ARGUMENT', /seed/], [{ n: 2 }, 'E_UNSUPPORTED', /n must be 1/],
     [{ stop: [''] }, 'E_ARGUMENT', /stop/], [{ prompt: undefined }, 'E_ARGUMENT', /prompt/], [{ prompt: [1, 99999] }, 'E_ARGUMENT', /99999/], [{ max_tokens: -1 }, 'E_ARGUMENT', /max_tokens/],
     [{ context_overflow: 'x' }, 'E_ARGUMENT', /context_overflow/], [{ prompt: '' }, 'E_ARGUMENT', /empty/], [{ logit_bias: { 99999: 1 } }, 'E_ARGUMENT', /99999/],
+    [{ logit_bias: { [2 ** 32 + 5]: 1 } }, 'E_ARGUMENT', /logit_bias/], [{ logit_bias: { '': 1 } }, 'E_ARGUMENT', /logit_bias/], [{ logit_bias: [5] }, 'E_ARGUMENT', /logit_bias/],
+    [{ prompt: Array(300).fill(5) }, 'E_CONTEXT', /300 tokens/],
   ])
-  for (const [options, code, message] of cases) await assert.rejects(model.completions.create({ prompt: PROMPT, ...options }), fails(code, message), JSON.stringify(options))
+  for (const [options, code, message] of cases) {
+    for (const stream of [false, true]) await assert.rejects(model.completions.create({ prompt: PROMPT, stream, ...options }), fails(code, message), JSON.stringify(options))
+  }
   await assert.rejects(model.chat.completions.create(/** @type {any} */ ({ messages: [] })), fails('E_ARGUMENT', /at least one/))
   await assert.rejects(model.chat.completions.create(/** @type {any} */ ({ messages: [{ role: 'user', content: 'x' }], tools: [] })), fails('E_UNSUPPORTED', /tools/))
 })

@@ -95,6 +95,29 @@ describe('sources', () => {
     const e = await estimate(parts)
     assert.equal(e.tensors.length, (await estimate(bytes)).tensors.length)
   })
+  test('a source that was used before', async () => {
+    const read = new Response(bytes)
+    await read.arrayBuffer()
+    await assert.rejects(load(read), fails('E_ARGUMENT', /was read before/))
+    const locked = new Response(bytes)
+    locked.body?.getReader()
+    await assert.rejects(load(locked), fails('E_ARGUMENT', /read by somebody else/))
+  })
+  test('a source that gets shorter while it is read', async () => {
+    const blob = new Blob([bytes])
+    const slice = blob.slice.bind(blob)
+    blob.slice = (from = 0, to) => slice(from, Math.min(to ?? blob.size, 70_000))
+    await assert.rejects(load(blob), fails('E_TRUNCATED', /ends after 70000 of/))
+    const buffer = bytes.slice().buffer
+    const loading = load(buffer, { onProgress: () => { if (buffer.byteLength) structuredClone(buffer, { transfer: [buffer] }) } })
+    await assert.rejects(loading, fails('E_TRUNCATED', /ends after/))
+  })
+  test('addresses that cannot be fetched', async () => {
+    await assert.rejects(load('https://'), fails('E_ARGUMENT', /not a URL/))
+    await assert.rejects(load(new URL('file:///a%2Fb.gguf')), fails('E_NETWORK', /cannot be read/))
+    await assert.rejects(load('https://ann:secret@localhost/model.gguf'), (/** @type {any} */ error) => fails('E_ARGUMENT', /headers/)(error) && !error.message.includes('secret'))
+    await assert.rejects(load(bytes, { wasm: 'nowhere' }), fails('E_ARGUMENT', /URL of a folder/))
+  })
   test('what is no source', async () => {
     await assert.rejects(load(/** @type {any} */ (17)), fails('E_ARGUMENT', /a path, a URL/))
     await assert.rejects(load(join(folder, 'missing.gguf')), fails('E_ARGUMENT', /there is no file/))
@@ -113,8 +136,18 @@ describe('integrity', () => {
     damaged[bytes.length - 1000] ^= 1
     await assert.rejects(load(damaged, { integrity: `sha256-${sha256.toString('base64')}` }), fails('E_INTEGRITY', /damaged or another file/))
   })
-  test('a malformed one is refused', async () => {
-    await assert.rejects(load(bytes, { integrity: 'md5-abc' }), fails('E_ARGUMENT', /sha256-<base64>/))
+  test('a malformed one is refused before anything is read', async () => {
+    const source = new ReadableStream({ pull() { throw new Error('read') } }, { highWaterMark: 0 })
+    await assert.rejects(load(source, { integrity: 'md5-abc' }), fails('E_ARGUMENT', /sha256-<base64>/))
+  })
+  test('no part of a split model goes unchecked', async () => {
+    const hashes = parts.map((part) => `sha256-${createHash('sha256').update(part).digest('base64')}`)
+    const model = await load(parts, { integrity: hashes })
+    assert.equal(model.info.sha256?.length, 3)
+    await model.dispose()
+    await assert.rejects(load(parts, { integrity: hashes[0] }), fails('E_ARGUMENT', /one for each part/))
+    await assert.rejects(load(parts, { integrity: hashes.slice(0, 2) }), fails('E_ARGUMENT', /one for each part/))
+    await assert.rejects(load(parts, { integrity: [hashes[0], hashes[2], hashes[1]] }), fails('E_INTEGRITY', /instead of/))
   })
 })
 
@@ -167,6 +200,41 @@ describe('what goes wrong', () => {
     await assert.rejects(load(source, { contextLength: 1 << 20 }), fails('E_NOMEM', /shorter contextLength/))
     assert.ok(read <= 3 * 65536, `${read} of ${huge.length} bytes were read first`)
   })
+  test('a tokenizer or an option that does not run here fails before the data is read', async () => {
+    const other = bytes.slice()
+    other.set(new TextEncoder().encode('gpt9'), Buffer.from(bytes).indexOf('gpt2'))
+    for (const [of, options, code, message] of /** @type {[Uint8Array, object, string, RegExp][]} */ ([
+      [other, {}, 'E_UNSUPPORTED', /tokenizer/], [bytes, { batchSize: 513, contextLength: 1000 }, 'E_ARGUMENT', /batch of 513 tokens is more than the limit of 512/]])) {
+      let read = 0
+      const source = new ReadableStream({
+        pull(controller) {
+          if (read >= of.length) return controller.close()
+          controller.enqueue(of.slice(read, read + 65536))
+          read += 65536
+        },
+      }, { highWaterMark: 0 })
+      await assert.rejects(load(source, options), fails(code, message))
+      assert.ok(read <= 2 * 65536, `${read} of ${of.length} bytes were read first`)
+    }
+  })
+  test('progress never passes its total, also where padding ends the file', async () => {
+    const odd = /** @type {Uint8Array} */ (tinyModel({ type: 'F32', n_layers: 1, n_vocab: 384, d_model: 63, head_dim: 14, n_heads: 1, n_kv_heads: 1, d_ff: 30, n_ctx: 32, ropeFactors: true }))
+    /** @type {import('../../js/load.js').Progress[]} */
+    const seen = []
+    await (await load(oddStream(odd), { onProgress: (p) => seen.push(p) })).dispose()
+    assert.ok(seen.every(({ loaded, total }) => total === undefined || loaded <= total))
+    assert.deepEqual([seen.at(-1)?.loaded, seen.at(-1)?.total], [odd.length, odd.length])
+  })
+  test('what onProgress throws ends the load', async () => {
+    const mine = new RangeError('enough')
+    await assert.rejects(load(bytes, { onProgress() { throw mine } }), (error) => error === mine)
+  })
+  test('options that mean nothing here', async () => {
+    await assert.rejects(load(bytes, /** @type {any} */ ({ onprogress() {} })), fails('E_ARGUMENT', /no option 'onprogress'/))
+    await assert.rejects(load(bytes, /** @type {any} */ ({ threads: 4 })), fails('E_UNSUPPORTED', /one thread/))
+    await assert.rejects(load(bytes, /** @type {any} */ ({ cache: true })), fails('E_UNSUPPORTED', /keeps nothing/))
+    await (await load(bytes, { threads: 'auto', cache: false })).dispose()
+  })
   test('options of the wrong kind', async () => {
     await assert.rejects(load(bytes, { contextLength: 1.5 }), fails('E_ARGUMENT', /contextLength/))
     await assert.rejects(load(bytes, { variant: /** @type {any} */ ('avx') }), fails('E_ARGUMENT', /there is no variant/))
@@ -174,6 +242,17 @@ describe('what goes wrong', () => {
 })
 
 describe('cancelling', () => {
+  test('waits for no answer, neither of a host nor of the place of the engine', async () => {
+    const never = new Promise(() => {})
+    const controller = new AbortController()
+    const deaf = load('http://localhost/model.gguf', { fetch: /** @type {any} */ (() => never), signal: controller.signal })
+    const server = await serve(() => {})
+    const starting = load(bytes, { wasm: `${server.url}engine`, signal: controller.signal })
+    setTimeout(() => controller.abort(), 30)
+    await assert.rejects(deaf, fails('E_ABORTED', /cancelled/))
+    await assert.rejects(starting, fails('E_ABORTED', /cancelled/))
+    await server.close()
+  })
   test('before, at every stage of a download, and during generation', async () => {
     const reason = new Error('enough')
     await assert.rejects(load(bytes, { signal: AbortSignal.abort(reason) }), fails('E_ABORTED', /cancelled/))
@@ -237,4 +316,18 @@ test('a tokenizer, or an estimate, reads the header only', async () => {
   const used = model.info.memory().wasm_bytes
   assert.ok(e.memory_estimate.total <= used * 1.2 && e.memory_estimate.total >= used * 0.6, `${e.memory_estimate.total} estimated, ${used} used`)
   await model.dispose()
+})
+
+test('metadata is data, whatever its names are', async () => {
+  const { metadata } = await estimate(/** @type {Uint8Array} */ (tinyModel({ n_layers: 1, metadata: [['__proto__', [9, 4], [1, 2]]] })))
+  assert.deepEqual(Object.getOwnPropertyDescriptor(metadata, '__proto__')?.value, [1, 2])
+  assert.equal(Object.getPrototypeOf(metadata), Object.prototype)
+})
+
+test('a factor of rope scaling counts with and without its type', async () => {
+  for (const [metadata, scale] of /** @type {[[string, number, any][], number][]} */ ([
+    [[], 1], [[['llama.rope.scaling.factor', 6, 4]], 0.25], [[['llama.rope.scale_linear', 6, 2]], 0.5],
+    [[['llama.rope.scaling.type', 8, 'linear'], ['llama.rope.scaling.factor', 6, 8]], 0.125], [[['llama.rope.scaling.type', 8, 'none'], ['llama.rope.scaling.factor', 6, 8]], 1]])) {
+    assert.equal((await estimate(/** @type {Uint8Array} */ (tinyModel({ n_layers: 1, metadata })))).config.rope_scale, scale)
+  }
 })

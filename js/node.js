@@ -1,0 +1,38 @@
+/**
+ * What Node alone has: files by their paths. Read where it is wanted; the bundles for browsers do not hold it.
+ */
+import { open, readFile } from 'node:fs/promises'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { NibbleError } from './errors.js'
+import { readError } from './source.js'
+
+export { pathToFileURL, readFile }
+
+/** @param {URL} url @param {import('./source.js').SourceOptions} options @returns {Promise<import('./source.js').Part>} */
+export async function openFile(url, { signal }) {
+  let name = url.href
+  let handle
+  try {
+    name = fileURLToPath(url)
+    handle = await open(url, 'r')
+    const info = await handle.stat()
+    if (info.isDirectory()) throw new NibbleError('E_ARGUMENT', `${name} is a folder; name a .gguf file`)
+    const file = handle
+    return {
+      name,
+      size: info.isFile() ? info.size : undefined,
+      async read(view) {
+        try {
+          return (await file.read(view, 0, Math.min(view.length, 8 << 20))).bytesRead
+        } catch (error) {
+          throw readError(error, name, signal)
+        }
+      },
+      close: () => file.close(),
+    }
+  } catch (error) {
+    await handle?.close()
+    if (/** @type {any} */ (error)?.code === 'ENOENT') throw new NibbleError('E_ARGUMENT', `there is no file ${name}`, { cause: error })
+    throw readError(error, name, signal)
+  }
+}
