@@ -1,12 +1,13 @@
 /**
  * What Node alone has: files by their paths. Read where it is wanted; the bundles for browsers do not hold it.
  */
+import { createHash } from 'node:crypto'
 import { open, readFile } from 'node:fs/promises'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { NibbleError } from './errors.js'
 import { readError } from './source.js'
 
-export { pathToFileURL, readFile }
+export { createHash, pathToFileURL, readFile }
 
 /** @param {URL} url @param {import('./source.js').SourceOptions} options @returns {Promise<import('./source.js').Part>} */
 export async function openFile(url, { signal }) {

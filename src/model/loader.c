@@ -64,6 +64,8 @@ void nb_model_free(nb_model *m) {
   free(m);
 }
 
+static bool hashes(const nb_loader *l) { return !(l->flags & (NB_LOAD_HEADER_ONLY | NB_LOAD_NO_HASH)); }
+
 static nb_gguf *current(const nb_loader *l) { return l->model->n_files ? l->model->files[l->model->n_files - 1] : NULL; }
 
 // ---- what follows a header --------------------------------------------------------------------------------------------------
@@ -323,7 +325,7 @@ nb_status nb_loader_commit(nb_loader *l, size_t n, nb_error *err) {
   size_t room;
   const uint8_t *from = nb_loader_window(l, &room);
   assert(n <= room);
-  nb_sha256_update(&l->sha, from, n);
+  if (hashes(l)) nb_sha256_update(&l->sha, from, n);
   nb_status s = NB_OK;
   if (l->state == NB_LOAD_HEADER) s = commit_header(l, n, err);
   else if (l->state == NB_LOAD_DATA) advance(l, n);
@@ -349,9 +351,7 @@ nb_status nb_loader_end_file(nb_loader *l, bool *more, uint8_t *sha256, nb_error
     s = nb_gguf_finish(current(l), l->position, err);
     return l->failed = s ? s : nb_fail(err, NB_E_TRUNCATED, "the header is not complete");
   }
-  uint8_t digest[32];
-  nb_sha256_final(&l->sha, digest);
-  if (sha256) memcpy(sha256, digest, sizeof digest);
+  if (sha256 && hashes(l)) nb_sha256_final(&l->sha, sha256);
   if (l->model->n_files < l->n_files_expected) {
     nb_sha256_init(&l->sha);
     l->position = l->file_bytes = 0;

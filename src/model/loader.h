@@ -21,6 +21,7 @@ typedef struct nb_loader nb_loader;
 typedef enum nb_load_flags {
   NB_LOAD_HEADER_ONLY = 1,  // stop after the header: for inspecting a file, or for its tokenizer (vocabulary-only files too). The
                             // first part of a split model will do: do not call nb_loader_end_file to stop there
+  NB_LOAD_NO_HASH = 2,      // the caller hashes the bytes by faster means, or not at all: nb_loader_end_file writes no hash
 } nb_load_flags;
 
 typedef enum nb_load_state {
@@ -37,7 +38,7 @@ nb_status nb_loader_commit(nb_loader *l, size_t n, nb_error *err);
 nb_load_state nb_loader_state(const nb_loader *l);
 
 // The source of the current part ended. *more tells that the model has another part, whose bytes come next. With sha256 not NULL
-// the 32 bytes of the hash of this part are written there.
+// the 32 bytes of the hash of this part are written there (but for headers alone, and with NB_LOAD_NO_HASH).
 nb_status nb_loader_end_file(nb_loader *l, bool *more, uint8_t *sha256, nb_error *err);
 
 // Position in the current part, and the part's length as its header tells (0 while that is not known).
