@@ -20,12 +20,15 @@ const PAGE_POLICY = [
  */
 const WORKER_POLICY = [
   "default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "connect-src 'self' https: http://localhost:* http://127.0.0.1:*", "base-uri 'none'",
-  "require-trusted-types-for 'script'", "trusted-types 'none'",
+  "worker-src 'self'", "require-trusted-types-for 'script'", 'trusted-types nibble-thread',
 ].join('; ')
+
+/** A thread of the engine is handed all it works on. */
+const THREAD_POLICY = ["default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "require-trusted-types-for 'script'", "trusted-types 'none'"].join('; ')
 
 /** @param {string} path  of the URL */
 export const headersFor = (path) => ({
-  'content-security-policy': path === '/worker.js' ? WORKER_POLICY : PAGE_POLICY,
+  'content-security-policy': path === '/worker.js' ? WORKER_POLICY : path === '/thread.js' ? THREAD_POLICY : PAGE_POLICY,
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-embedder-policy': 'require-corp',
   'cross-origin-resource-policy': 'same-origin',

@@ -39,7 +39,7 @@ export class TokenSession {
   constructor(engine, model, tokenizer, { contextLength = 0, batchSize = 0, floatActivations = false }) {
     this.engine = engine
     this.tokenizer = tokenizer
-    this.ptr = engine.make('nbw_session_new', model, contextLength, batchSize, floatActivations ? 1 : 0)
+    this.ptr = engine.make('nbw_session_new', model, contextLength, batchSize, floatActivations ? 1 : 0, engine.team)
     this.n_ctx = engine.call('nb_session_n_ctx', this.ptr)
   }
 

@@ -7,7 +7,7 @@ import { checkNames } from './options.js'
 import { abortError, abortable, openPart } from './source.js'
 import { readInfo } from './info.js'
 import { Model } from './model.js'
-import { loadTemplates, node } from './platform.js'
+import { loadTeam, loadTemplates, node } from './platform.js'
 import { Tokenizer } from './tokenizer.js'
 
 /**
@@ -34,7 +34,7 @@ import { Tokenizer } from './tokenizer.js'
  * @property {number} [batchSize]  prompt tokens evaluated together (default 32); the time between two looks at the signal grows with it
  * @property {boolean} [floatActivations]  multiply by floats instead of int8: slow, to measure what int8 costs
  * @property {string} [chatTemplate]  Jinja source instead of the file's own, or the name of a format: chatml, llama3, llama2, mistral, gemma, phi3, zephyr
- * @property {'auto' | 1} [threads]  this version runs on one thread
+ * @property {'auto' | number} [threads]  'auto' (the default): the fastest number on this machine, 1 where threads are not to be had
  * @property {false} [cache]  this version keeps nothing between visits
  * @typedef {EngineOptions & LoadOnly} LoadOptions
  */
@@ -122,19 +122,29 @@ async function feed(engine, loader, source, options) {
 /**
  * Creates an engine with a loader in it, uses them, and leaves nothing behind when that fails.
  * @template T
- * @param {EngineOptions} options
+ * @param {EngineOptions & {threads?: LoadOptions['threads']}} options
  * @param {number} flags
  * @param {(engine: Engine, loader: number) => Promise<T>} use
  * @returns {Promise<T>}
  */
 async function withLoader(options, flags, use) {
   if (options.signal?.aborted) throw abortError(undefined, options.signal)
-  const engine = await abortable(Engine.create(options), options.signal)
+  const threads = await chooseThreads(options.threads, options.wasm)
+  const creating = Engine.create({ ...options, threads }).catch((error) => {
+    // Not asked for, and not allowed by a page's policy: info.threads tells.
+    if (threads > 1 && (options.threads ?? 'auto') === 'auto' && error.code === 'E_UNSUPPORTED') return Engine.create({ ...options, threads: 1 })
+    throw error
+  })
+  const engine = await abortable(creating, options.signal).catch((error) => {
+    creating.then((late) => late.close()).catch(() => {})
+    throw error
+  })
   const loader = engine.ptr('nb_loader_new', flags)
   if (!loader) throw new NibbleError('E_NOMEM', 'not enough memory to begin')
   try {
     return await use(engine, loader)
   } catch (error) {
+    engine.close()
     if (isNibbleError(error) || !options.signal?.aborted) throw error
     throw abortError(error, options.signal)
   } finally {
@@ -162,10 +172,27 @@ async function templates() {
   }
 }
 
+const MOST_THREADS = 64 // NB_TEAM_MAX
+
+/**
+ * Memory can be shared, and waited for, under Node and in the workers of pages that are isolated from others (COOP and COEP).
+ * @param {LoadOptions['threads']} wanted @param {EngineOptions['wasm']} wasm
+ */
+async function chooseThreads(wanted = 'auto', wasm) {
+  if (wanted === 1) return 1
+  const where = typeof SharedArrayBuffer === 'undefined' || globalThis.crossOriginIsolated === false ? 'the page must be served with the headers COOP and COEP'
+    : typeof document === 'object' ? "a page's main thread may not wait for others; use nibble-llm/web" : ''
+  if (wanted !== 'auto') {
+    if (where) throw new NibbleError('E_UNSUPPORTED', `threads cannot be had: ${where}; or ask for one with threads: 1`)
+    return wanted
+  }
+  return where || wasm instanceof WebAssembly.Module ? 1 : (await loadTeam()).defaultThreads()
+}
+
 /** @param {LoadOptions} options */
 function checkOptions(options) {
   checkNames(options, (name) => OPTIONS.has(name))
-  const { contextLength = 0, batchSize = 0, integrity, chatTemplate, threads = 1, cache = false } = options
+  const { contextLength = 0, batchSize = 0, integrity, chatTemplate, threads = 'auto', cache = false } = options
   for (const [name, value] of Object.entries({ contextLength, batchSize })) {
     if (!Number.isInteger(value) || value < 0 || value > 2 ** 20) throw new NibbleError('E_ARGUMENT', `${name} must be a whole number up to ${2 ** 20}, not ${value}`)
   }
@@ -173,7 +200,7 @@ function checkOptions(options) {
     if (!/^sha256-[A-Za-z0-9+/]{43}=$/.test(hash)) throw new NibbleError('E_ARGUMENT', `integrity '${hash}' is not of the form sha256-<base64>`)
   }
   if (chatTemplate !== undefined && typeof chatTemplate !== 'string') throw new NibbleError('E_ARGUMENT', 'chatTemplate must be a string')
-  if (threads !== 1 && threads !== 'auto') throw new NibbleError('E_UNSUPPORTED', `this version runs on one thread; leave threads out, or make it 'auto', instead of ${threads}`)
+  if (threads !== 'auto' && !(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) throw new NibbleError('E_ARGUMENT', `threads must be 'auto' or a whole number from 1 to ${MOST_THREADS}, not ${threads}`)
   if (cache !== false) throw new NibbleError('E_UNSUPPORTED', 'this version keeps nothing between visits; leave cache out, or make it false')
 }
 
@@ -202,7 +229,9 @@ export async function load(source, options = {}) {
     if (interpreter) await abortable(interpreter, options.signal)
     const model = engine.make('nb_loader_take', loader)
     const info = readInfo(engine, model, { tensors: true })
-    return new Model(engine, model, tokenizer, { ...info, sha256, file_bytes: bytes }, options, (performance.now() - start) / 1000)
+    const ready = new Model(engine, model, tokenizer, { ...info, sha256, file_bytes: bytes }, options, (performance.now() - start) / 1000)
+    if (engine.team && (options.threads ?? 'auto') === 'auto') await (await loadTeam()).tune(ready)
+    return ready
   })
 }
 
@@ -221,7 +250,7 @@ export async function load(source, options = {}) {
  */
 export async function estimate(source, options = {}) {
   checkOptions(options)
-  return withLoader(options, HEADER_ONLY, async (engine, loader) => {
+  return withLoader({ ...options, threads: 1 }, HEADER_ONLY, async (engine, loader) => {
     const { bytes } = await feed(engine, loader, source, { ...options, headerOnly: true })
     const model = engine.make('nb_loader_take', loader)
     const info = readInfo(engine, model, { tensors: true })
@@ -242,7 +271,7 @@ export async function estimate(source, options = {}) {
  */
 export async function loadTokenizer(source, options = {}) {
   checkOptions(options)
-  return withLoader(options, HEADER_ONLY, async (engine, loader) => {
+  return withLoader({ ...options, threads: 1 }, HEADER_ONLY, async (engine, loader) => {
     await feed(engine, loader, source, { ...options, headerOnly: true, firstPartOnly: true })
     const model = engine.make('nb_loader_take', loader)
     return new Tokenizer(engine, engine.make('nbw_tokenizer_new', model), { info: readInfo(engine, model) })

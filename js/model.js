@@ -31,7 +31,7 @@ export class Model {
     this.main = new TokenSession(engine, ptr, this.tokenizer, options)
     this.contextLength = this.main.n_ctx
     /** What this model is: see ModelInfo. */
-    this.info = { ...info, n_ctx: this.contextLength, n_ctx_train: info.n_ctx, variant: engine.variant, memory: () => ({ wasm_bytes: engine.heap.byteLength }) }
+    this.info = { ...info, n_ctx: this.contextLength, n_ctx_train: info.n_ctx, variant: engine.variant, get threads() { return engine.threads }, memory: () => ({ wasm_bytes: engine.heap.byteLength }) }
     this.options = options
     /** Of the main session. */
     this.turns = new Turns()

@@ -3,10 +3,10 @@
  */
 import { NibbleError } from './errors.js'
 import { Heap } from './memory.js'
-import { node, wasmFile } from './platform.js'
+import { loadTeam, node, wasmFile } from './platform.js'
 
 /** The version of the ABI in wasm/exports.txt that this code was written for. */
-const ABI_VERSION = 1
+const ABI_VERSION = 2
 const PAGE = 65536
 /** Enough for the library's static data and stack (the linker was told to need less); everything else grows. */
 const INITIAL_PAGES = 4 * 1024 * 1024 / PAGE
@@ -18,7 +18,7 @@ const STATUS_CODES = /** @type {const} */ ([
   'OK', 'E_FORMAT', 'E_UNSUPPORTED', 'E_TRUNCATED', 'E_NOMEM', 'E_CONTEXT', 'E_ARGUMENT', 'E_INTEGRITY',
 ])
 
-/** @typedef {'simd128' | 'relaxed'} Variant */
+/** @typedef {'simd128' | 'relaxed'} Variant  @typedef {Variant | `${Variant}-threads`} ModuleName */
 
 // Two modules of one function each, () -> v128: what an engine must accept for a variant to run in it.
 /** @param {number[]} body */
@@ -68,11 +68,11 @@ function inFolder(folder, name) {
 const modules = new Map()
 
 /**
- * @param {Variant} variant
+ * @param {ModuleName} name
  * @param {URL | string} [from] where the .wasm files are; the package's own dist/ otherwise
  */
-function compile(variant, from) {
-  const url = from ? inFolder(from, `nibble-${variant}.wasm`) : wasmFile(variant)
+function compile(name, from) {
+  const url = from ? inFolder(from, `nibble-${name}.wasm`) : wasmFile(name)
   const known = modules.get(url.href)
   if (known) return known
   const compiled = compileUrl(url).catch((error) => {
@@ -102,17 +102,18 @@ function unexpected(name) {
 
 export class Engine {
   /**
-   * @param {{variant?: Variant | 'auto', wasm?: WebAssembly.Module | URL | string}} [options] wasm: a compiled module, or the folder
-   *   that holds the .wasm files
+   * @param {{variant?: Variant | 'auto', wasm?: WebAssembly.Module | URL | string, threads?: number}} [options] wasm: a compiled module, or the
+   *   folder that holds the .wasm files
    */
-  static async create({ variant: wanted, wasm } = {}) {
+  static async create({ variant: wanted, wasm, threads = 1 } = {}) {
     const variant = chooseVariant(wanted)
-    const module = wasm instanceof WebAssembly.Module ? wasm : await compile(variant, wasm)
+    const shared = threads > 1
+    const module = wasm instanceof WebAssembly.Module ? wasm : await compile(shared ? `${variant}-threads` : variant, wasm)
     /** @type {WebAssembly.Memory | undefined} */
     let memory
     for (const maximum of MAXIMUM_PAGES) {
       try {
-        memory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum })
+        memory = new WebAssembly.Memory({ initial: INITIAL_PAGES, maximum, shared })
         break
       } catch (error) {
         if (!(error instanceof RangeError)) throw error
@@ -133,7 +134,9 @@ export class Engine {
       if (error instanceof RangeError) throw new NibbleError('E_NOMEM', 'the system grants no memory to WebAssembly; close other tabs or programs', { cause: error })
       throw new NibbleError('E_ARGUMENT', 'the module given as wasm is none of this library', { cause: error })
     }
-    return new Engine(instance, memory)
+    const engine = new Engine(instance, memory)
+    if (shared) await (await loadTeam()).startTeam(engine, module, threads)
+    return engine
   }
 
   /**
@@ -143,6 +146,10 @@ export class Engine {
   constructor(instance, memory) {
     this.heap = new Heap(memory)
     this.dead = /** @type {NibbleError | null} */ (null)
+    /** nb_team; 0 where this thread is alone, and how many work at present. */
+    this.team = 0
+    this.threads = 1
+    this.endThreads = () => {}
     /** @type {Record<string, Function>} */
     this.exports = /** @type {any} */ (instance.exports)
     this.call('_initialize')
@@ -208,9 +215,16 @@ export class Engine {
     if (ptr && !this.dead) this.call('free', ptr)
   }
 
+  /** @param {number} n  of those that were started */
+  useThreads(n) {
+    this.call('nb_team_use', this.team, n)
+    this.threads = n
+  }
+
   /** Gives up the instance: its memory is freed with the last reference to it. Returns what every later call throws. */
   close() {
     this.dead ??= new NibbleError('E_DISPOSED', 'the model was disposed of; load it again')
+    this.endThreads()
     this.exports = {}
     this.heap = new Heap(new WebAssembly.Memory({ initial: 0, maximum: 0 }))
     return this.dead

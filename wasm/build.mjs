@@ -1,5 +1,5 @@
 /**
- * `npm run build`: sets up what is missing and builds dist/: both WebAssembly modules, the browser bundles and the type declarations.
+ * `npm run build`: sets up what is missing and builds dist/: the WebAssembly modules, the browser bundles and the type declarations.
  * Quick when nothing has changed.
  */
 import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { buildProgram, emscripten, npmPackages } from './setup.mjs'
 import { root, run, runMain, say, SetupError, which } from './shell.mjs'
 
-const VARIANTS = ['simd128', 'relaxed']
+const VARIANTS = ['simd128', 'relaxed', 'simd128-threads', 'relaxed-threads']
 
 /** All files below folders of the project, with their times. @param {string[]} places @returns {string} */
 function fingerprint(places) {

@@ -9,7 +9,7 @@
 #include "../src/kernels/simd.h"  // NB_SIMD128, NB_RELAXED
 #include "../src/model/loader.h"
 
-#define NB_ABI_VERSION 1
+#define NB_ABI_VERSION 2
 
 #ifndef NB_SIMD128
 #error "the modules that ship have SIMD"
@@ -110,8 +110,9 @@ static nb_session_options session_options(int n_ctx, int n_batch, int float_acti
   return (nb_session_options){.n_ctx = (uint32_t)n_ctx, .n_batch = (uint32_t)n_batch, .float_activations = float_activations != 0};
 }
 
-nb_session *nbw_session_new(const nb_model *m, int n_ctx, int n_batch, int float_activations, nb_error *err) {
-  const nb_session_options o = session_options(n_ctx, n_batch, float_activations);
+nb_session *nbw_session_new(const nb_model *m, int n_ctx, int n_batch, int float_activations, nb_team *team, nb_error *err) {
+  nb_session_options o = session_options(n_ctx, n_batch, float_activations);
+  o.team = team;
   nb_session *s;
   return nb_session_new(m, &o, &s, err) ? NULL : s;
 }

@@ -5,6 +5,7 @@
  *   worker.js   that worker
  *   index.js    `nibble-llm` for browsers: the engine on the thread that imports it
  *   template.js chat templates; these two read it with a model that has one
+ *   team.js     starting threads, read where they can be had, and thread.js, the program of each
  *
  * and, for the page: index.html, main.js, style.css, icon.svg and the .wasm files, so that the folder is a site as it stands. The package
  * leaves these out; there the .wasm files are one folder up, where Node looks for them, too.
@@ -24,8 +25,12 @@ const browserPlatform = {
 /** Comments for the bundlers of users at the import of web/platform.js; here, because minifying removes them. @param {string} file */
 function keepComments(file) {
   const text = readFileSync(file, 'utf8')
-  const marked = text.replace('import(new URL("./template.js"', 'import(/* @vite-ignore *//* webpackIgnore: true */new URL("./template.js"')
-  if (marked === text) throw new Error(`${file} does not import template.js`)
+  let n = 0
+  const marked = text.replace(/import\((?=new URL\("\.\/(template|team)\.js")/g, () => {
+    n++
+    return 'import(/* @vite-ignore *//* webpackIgnore: true */'
+  })
+  if (n !== 2) throw new Error(`${file} does not import template.js and team.js`)
   writeFileSync(file, marked)
 }
 
@@ -36,7 +41,7 @@ export async function bundle() {
   mkdirSync(out, { recursive: true })
   const { metafile } = await esbuild.build({
     absWorkingDir: root,
-    entryPoints: ['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'demo/main.js'].map((path) => ({ in: path, out: path.replace(/^.*\/(\w+)\.js$/, '$1') })),
+    entryPoints: ['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'demo/main.js'].map((path) => ({ in: path, out: path.replace(/^.*\/(\w+)\.js$/, '$1') })),
     outdir: 'dist/web',
     bundle: true,
     minify: true,

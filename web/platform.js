@@ -11,5 +11,38 @@ export const node = undefined
  */
 export const loadTemplates = () => import(new URL('./template.js', import.meta.url).href)
 
-/** Whole names, so that bundlers find the files. @param {import('../js/runtime.js').Variant} variant */
-export const wasmFile = (variant) => (variant === 'relaxed' ? new URL('../nibble-relaxed.wasm', import.meta.url) : new URL('../nibble-simd128.wasm', import.meta.url))
+/** As loadTemplates. @returns {Promise<typeof import('../js/team.js')>} */
+export const loadTeam = () => import(new URL('./team.js', import.meta.url).href)
+
+export const cores = async () => navigator.hardwareConcurrency ?? 1
+
+/** Pages that require Trusted Types allow their workers a policy of this name, or their models run on one thread. */
+const POLICY = 'nibble-thread'
+
+/** @param {import('../js/thread.js').ThreadData} data */
+export async function startThread(data) {
+  /** @type {any} */
+  let url = new URL('./thread.js', import.meta.url)
+  const { trustedTypes } = /** @type {any} */ (globalThis)
+  if (trustedTypes) {
+    const { href } = url
+    url = trustedTypes.createPolicy(POLICY, { createScriptURL: () => href }).createScriptURL('')
+  }
+  const worker = new Worker(url, { type: 'module' })
+  worker.postMessage(data)
+  return {
+    ready: new Promise((resolve, reject) => {
+      worker.onmessage = resolve
+      worker.onerror = ({ message }) => reject(new Error(message || 'the worker cannot be loaded'))
+    }),
+    end: () => worker.terminate(),
+  }
+}
+
+/** Whole names, so that bundlers find the files. @param {import('../js/runtime.js').ModuleName} name */
+export const wasmFile = (name) => ({
+  'simd128': new URL('../nibble-simd128.wasm', import.meta.url),
+  'relaxed': new URL('../nibble-relaxed.wasm', import.meta.url),
+  'simd128-threads': new URL('../nibble-simd128-threads.wasm', import.meta.url),
+  'relaxed-threads': new URL('../nibble-relaxed-threads.wasm', import.meta.url),
+})[name]

@@ -35,7 +35,7 @@ export const MODEL_OPTIONS = {
   ...JSON_OPTION,
   ctx: { type: 'integer', value: 'N', help: 'tokens of the context (default: what the model was trained on, at most 4096)' },
   variant: { type: 'string', value: 'V', help: 'simd128 or relaxed (default: the fastest this Node runs)' },
-  threads: { type: 'integer', value: 'N', default: 1, help: 'threads; this version runs on 1' },
+  threads: { type: 'integer', value: 'N', help: 'threads (default: as many as are fastest here)' },
   'float-activations': { type: 'boolean', help: 'multiply by floats instead of int8: slow and exact' },
   integrity: { type: 'string', value: 'H', multiple: true, help: 'sha256-<base64> that the file must have (of a split model, once for each part)' },
 }
@@ -103,7 +103,6 @@ export function parse({ options, positionals: [least, most] }, argv) {
     else if (spec.type === 'boolean') values[name] = given
     else values[name] = Array.isArray(given) ? given.map((text) => convert(name, spec, text)) : convert(name, spec, given)
   }
-  if (values.threads !== undefined && values.threads !== 1) throw new UsageError('this version runs on one thread: leave --threads out, or give 1')
   return { values, args }
 }
 
@@ -121,7 +120,7 @@ export function helpOf(name, { summary, usage, details, options }) {
  */
 export function loadOptions(values) {
   return {
-    variant: values.variant, contextLength: values.ctx ?? 0, floatActivations: values['float-activations'] ?? false,
+    variant: values.variant, threads: values.threads ?? 'auto', contextLength: values.ctx ?? 0, floatActivations: values['float-activations'] ?? false,
     ...(values.integrity && { integrity: values.integrity }),
   }
 }

@@ -30,7 +30,7 @@ uint64_t nb_session_bytes(const nb_model *m, const nb_session_options *options) 
   // More is refused by nb_session_new; sizes up to the limits fit into 32 bits each.
   if (o.n_ctx > NB_MAX_N_CTX) o.n_ctx = NB_MAX_N_CTX;
   if (o.n_batch > MAX_N_BATCH) o.n_batch = MAX_N_BATCH;
-  return nb_kvcache_bytes(&m->config, o.n_ctx) + nb_pass_bytes(m, o.n_ctx, o.n_batch) + (uint64_t)o.n_ctx * sizeof(nb_token) + sizeof(nb_session);
+  return nb_kvcache_bytes(&m->config, o.n_ctx) + nb_pass_bytes(m, o.n_ctx, o.n_batch, nb_team_size(o.team)) + (uint64_t)o.n_ctx * sizeof(nb_token) + sizeof(nb_session);
 }
 
 nb_status nb_session_check(const nb_model *m, const nb_session_options *options, nb_error *err) {
@@ -50,7 +50,7 @@ nb_status nb_session_new(const nb_model *m, const nb_session_options *options, n
   if (!s) return nb_fail_nomem(err, "a session", sizeof *s);
   s->model = m;
   st = nb_kvcache_init(&s->cache, &m->config, o.n_ctx, err);
-  if (!st) st = nb_pass_init(&s->pass, m, &s->cache, o.n_batch, o.float_activations, err);
+  if (!st) st = nb_pass_init(&s->pass, m, &s->cache, o.n_batch, o.team, o.float_activations, err);
   if (!st && !(s->tokens = malloc(o.n_ctx * sizeof *s->tokens))) st = nb_fail_nomem(err, "the history", o.n_ctx * sizeof *s->tokens);
   if (st) {
     nb_session_free(s);

@@ -3,6 +3,7 @@
 #ifndef NB_GENERATE_SESSION_H
 #define NB_GENERATE_SESSION_H
 
+#include "../base/team.h"
 #include "../model/model.h"
 #include "../text/tokenizer.h"
 #include "sampler.h"
@@ -11,6 +12,7 @@ typedef struct nb_session_options {
   uint32_t n_ctx;          // most tokens; 0: the model's own limit, at most 4096
   uint32_t n_batch;        // tokens of one pass; 0: 32
   bool float_activations;  // see nb_pass
+  nb_team *team;           // shares the work and outlives the session; NULL: the calling thread alone
 } nb_session_options;
 
 typedef struct nb_session nb_session;

@@ -31,3 +31,16 @@ void nb_act_place(nb_act *a, nb_act_kind kind, size_t n, size_t cols, void *buff
   p += padded(n * (cols / block_of(kind)) * sizeof(float));
   a->sums = (int16_t *)p;
 }
+
+nb_act nb_act_vector(const nb_act *a, size_t t) {
+  nb_act one = *a;
+  one.n = 1;
+  if (a->kind == NB_ACT_F32) {
+    one.x += t * a->cols;
+  } else {
+    one.q += t * a->cols;
+    one.d += t * (a->cols / block_of(a->kind));
+    one.sums += t * (a->cols / 16);
+  }
+  return one;
+}

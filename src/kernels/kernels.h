@@ -63,6 +63,7 @@ typedef struct nb_act {
 // Bytes of the q, d, sums arrays for n vectors, each padded to 16 bytes; nb_act_place cuts a 16-byte aligned buffer of that size.
 size_t nb_act_bytes(nb_act_kind kind, size_t n, size_t cols);
 void nb_act_place(nb_act *a, nb_act_kind kind, size_t n, size_t cols, void *buffer);
+nb_act nb_act_vector(const nb_act *a, size_t t);  // vector t of a, by itself
 
 // Quantizes x [n, cols] into a (placed, kind Q8_*). Per block: d = max|x| / 127, q = x * (127 / max|x|) rounded to nearest with
 // ties to even. A block where max|x| < 2^-121 (whose inverse would not be finite) has d = 0, q = 0; one with an infinity or a NaN

@@ -12,8 +12,11 @@ static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 // The widest input of any matrix.
 static size_t max_cols(const nb_config *c) { return max_size(max_size(c->d_model, c->d_ff), (size_t)c->n_heads * c->head_dim); }
 
+// Floats of attention's scratch, of one thread.
+static size_t scratch_floats(const nb_config *c, uint32_t n_ctx) { return (size_t)nb_align_up(nb_attention_scratch(n_ctx, c->head_dim), 16); }
+
 // Sizes of all buffers, in the order of the fields; plan and allocation walk the same list.
-static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, size_t bytes[16]) {
+static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, unsigned n_threads, size_t bytes[16]) {
   const size_t b = n_batch * sizeof(float), q = (size_t)c->n_heads * c->head_dim, kv = (size_t)c->n_kv_heads * c->head_dim;
   size_t n = 0;
   bytes[n++] = b * c->d_model;                                    // x
@@ -26,7 +29,7 @@ static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, s
   bytes[n++] = b * c->d_ff;                                       // up
   bytes[n++] = b * c->d_model;                                    // branch
   bytes[n++] = b * c->n_rot;                                      // cos_sin
-  bytes[n++] = nb_attention_scratch(n_ctx, c->head_dim) * sizeof(float);  // scores
+  bytes[n++] = n_threads * scratch_floats(c, n_ctx) * sizeof(float);  // scratch
   bytes[n++] = c->n_rot / 2 * sizeof(double);                     // inv_freq
   bytes[n++] = (size_t)NB_HEAD_TILE * c->n_vocab * sizeof(float); // logits
   bytes[n++] = nb_act_bytes(NB_ACT_Q8_32, n_batch, nb_align_up(max_cols(c), 32));
@@ -34,27 +37,27 @@ static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, s
   return n;
 }
 
-uint64_t nb_pass_bytes(const nb_model *m, uint32_t n_ctx, size_t n_batch) {
+uint64_t nb_pass_bytes(const nb_model *m, uint32_t n_ctx, size_t n_batch, unsigned n_threads) {
   size_t bytes[16];
-  const size_t n = buffer_bytes(&m->config, n_ctx, n_batch, bytes);
+  const size_t n = buffer_bytes(&m->config, n_ctx, n_batch, n_threads, bytes);
   uint64_t sum = 0;
   for (size_t i = 0; i < n; i++) sum += nb_align_up(bytes[i], ALIGN);
   return sum;
 }
 
-nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t n_batch, bool float_activations, nb_error *err) {
-  *p = (nb_pass){.model = m, .cache = cache, .float_activations = float_activations, .n_batch = n_batch};
+nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t n_batch, nb_team *team, bool float_activations, nb_error *err) {
+  *p = (nb_pass){.model = m, .cache = cache, .team = team, .float_activations = float_activations, .n_batch = n_batch};
   const nb_config *c = &m->config;
   size_t bytes[16];
-  const size_t n = buffer_bytes(c, cache->n_ctx, n_batch, bytes);
+  const size_t n = buffer_bytes(c, cache->n_ctx, n_batch, nb_team_size(team), bytes);
   void **fields[] = {(void **)&p->x, (void **)&p->xn, (void **)&p->q, (void **)&p->k, (void **)&p->v, (void **)&p->att, (void **)&p->gate,
-                     (void **)&p->up, (void **)&p->branch, (void **)&p->cos_sin, (void **)&p->scores, (void **)&p->inv_freq,
+                     (void **)&p->up, (void **)&p->branch, (void **)&p->cos_sin, (void **)&p->scratch, (void **)&p->inv_freq,
                      (void **)&p->logits, &p->act_buffer[NB_ACT_Q8_32], &p->act_buffer[NB_ACT_Q8_256]};
   for (size_t i = 0; i < n; i++) {
     *fields[i] = aligned_alloc(ALIGN, (size_t)nb_align_up(bytes[i] ? bytes[i] : 1, ALIGN));
     if (!*fields[i]) {
       nb_pass_free(p);
-      return nb_fail_nomem(err, "the working memory of a session", nb_pass_bytes(m, cache->n_ctx, n_batch));
+      return nb_fail_nomem(err, "the working memory of a session", nb_pass_bytes(m, cache->n_ctx, n_batch, nb_team_size(team)));
     }
   }
   // theta_i = scale * base^(-2i / n_rot), divided by the model's own factor where it has some (RoFormer; Llama 3's scaling).
@@ -66,95 +69,196 @@ nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t 
 }
 
 void nb_pass_free(nb_pass *p) {
-  void *all[] = {p->x, p->xn, p->q, p->k, p->v, p->att, p->gate, p->up, p->branch, p->cos_sin, p->scores, p->inv_freq, p->logits,
+  void *all[] = {p->x, p->xn, p->q, p->k, p->v, p->att, p->gate, p->up, p->branch, p->cos_sin, p->scratch, p->inv_freq, p->logits,
                  p->act_buffer[NB_ACT_Q8_32], p->act_buffer[NB_ACT_Q8_256]};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   *p = (nb_pass){0};
+}
+
+// ---- work for all threads -----------------------------------------------------------------------------------------------------
+// Every unit of work gives the same numbers whichever thread takes it, so results do not depend on their number.
+
+typedef void token_fn(nb_pass *p, size_t t, const void *arg);
+
+typedef struct token_job {
+  nb_pass *p;
+  token_fn *work;
+  const void *arg;
+} token_job;
+
+static void run_tokens(nb_share *share, void *arg) {
+  const token_job *j = arg;
+  for (size_t t; (t = nb_team_claim(share)) < j->p->n;) j->work(j->p, t, j->arg);
+}
+
+// work(t) for each token of the pass; a single one is not worth a job.
+static void each_token(nb_pass *p, token_fn *work, const void *arg) {
+  token_job j = {p, work, arg};
+  nb_team_run(p->n > 1 ? p->team : NULL, run_tokens, &j);
 }
 
 // ---- matrices ---------------------------------------------------------------------------------------------------------------
 
 // The vectors [n, cols] that the next matrices are multiplied with.
 static void set_input(nb_pass *p, const float *x, size_t n, size_t cols) {
-  p->input = x;
   p->input_cols = cols;
   for (int i = 0; i < 3; i++) p->act[i].n = 0;
   p->act[NB_ACT_F32] = (nb_act){.kind = NB_ACT_F32, .n = n, .cols = cols, .x = x};
 }
 
-// y [n, rows] = input times w
-static void multiply(nb_pass *p, const nb_matrix *w, float *y) {
-  const nb_act_kind kind = p->float_activations ? NB_ACT_F32 : nb_act_kind_of(w->type);
-  nb_act *a = &p->act[kind];
-  if (a->n == 0) {
-    nb_act_place(a, kind, p->act[NB_ACT_F32].n, p->input_cols, p->act_buffer[kind]);
-    nb_quantize_act(a, p->input);
-  }
-  nb_matmul(w, a, y, w->rows, 0, w->rows);
+static void quantize_token(nb_pass *p, size_t t, const void *arg) {
+  nb_act one = nb_act_vector(arg, t);
+  nb_quantize_act(&one, p->act[NB_ACT_F32].x + t * p->input_cols);
 }
 
-static void add_bias(nb_pass *p, float *y, const float *bias, size_t n) {
-  if (!bias) return;
-  for (size_t t = 0; t < p->n; t++) nb_add(y + t * n, bias, n);
+// The input as a matrix wants it, converted when the first one asks.
+static const nb_act *input_for(nb_pass *p, const nb_matrix *w) {
+  const nb_act_kind kind = p->float_activations ? NB_ACT_F32 : nb_act_kind_of(w->type);
+  nb_act *a = &p->act[kind];
+  const size_t n = p->act[NB_ACT_F32].n;
+  if (a->n == 0) {
+    nb_act_place(a, kind, n, p->input_cols, p->act_buffer[kind]);
+    if (n == p->n) each_token(p, quantize_token, a);
+    else nb_quantize_act(a, p->act[NB_ACT_F32].x);
+  }
+  return a;
+}
+
+// One product with the input, and what is done with its rows at once.
+typedef struct product {
+  const nb_matrix *w;
+  float *y;              // [n, rows]
+  const float *bias;     // added, where there is one
+  float *sum;            // [n, rows]: y is added to it, where there is one
+  const nb_act *a;
+} product;
+
+typedef struct product_job {
+  const product *products;
+  size_t n_products;
+  bool gated;        // products are gate and up of the same shape: y of the first becomes swiglu(gate, up)
+  size_t unit_rows;  // rows of one unit, a multiple of 8
+} product_job;
+
+static void multiply_rows(const product *m, size_t row0, size_t row1) {
+  const size_t rows = m->w->rows;
+  nb_matmul(m->w, m->a, m->y, rows, row0, row1);
+  for (size_t t = 0; t < m->a->n; t++) {
+    float *y = m->y + t * rows + row0;
+    if (m->bias) nb_add(y, m->bias + row0, row1 - row0);
+    if (m->sum) nb_add(m->sum + t * rows + row0, y, row1 - row0);
+  }
+}
+
+static void run_products(nb_share *share, void *arg) {
+  const product_job *j = arg;
+  size_t first = 0, i = 0;  // the first unit of product i
+  for (;;) {
+    const size_t unit = nb_team_claim(share);
+    size_t units;
+    while (unit >= first + (units = (j->products[i].w->rows + j->unit_rows - 1) / j->unit_rows)) {
+      first += units;
+      if (++i == (j->gated ? 1 : j->n_products)) return;
+    }
+    const product *m = &j->products[i];
+    const size_t rows = m->w->rows, row0 = (unit - first) * j->unit_rows, row1 = row0 + j->unit_rows < rows ? row0 + j->unit_rows : rows;
+    multiply_rows(m, row0, row1);
+    if (!j->gated) continue;
+    multiply_rows(m + 1, row0, row1);
+    for (size_t t = 0; t < m->a->n; t++) nb_swiglu(m->y + t * rows + row0, m[1].y + t * rows + row0, row1 - row0);
+  }
+}
+
+#define UNITS_OF_A_THREAD 4  // of a job: enough for a thread that was held up to be helped by the others
+
+static void multiply(nb_pass *p, product *products, size_t n_products, bool gated) {
+  size_t rows = 0;
+  for (size_t i = 0; i < n_products; i++) {
+    products[i].a = input_for(p, products[i].w);
+    rows += products[i].w->rows;
+  }
+  if (gated) rows /= 2;
+  const size_t threads = nb_team_size(p->team), parts = threads == 1 ? 1 : threads * UNITS_OF_A_THREAD;
+  product_job j = {products, n_products, gated, (size_t)nb_align_up((rows + parts - 1) / parts, 8)};
+  nb_team_run(p->team, run_products, &j);
 }
 
 // ---- steps ------------------------------------------------------------------------------------------------------------------
 
-void nb_pass_norm(nb_pass *p, const float *w) {
+static void norm_token(nb_pass *p, size_t t, const void *w) {
   const nb_config *c = &p->model->config;
-  for (size_t t = 0; t < p->n; t++) nb_rms_norm(p->xn + t * c->d_model, p->x + t * c->d_model, w, c->d_model, c->norm_eps);
-  set_input(p, p->xn, p->n, c->d_model);
+  nb_rms_norm(p->xn + t * c->d_model, p->x + t * c->d_model, w, c->d_model, c->norm_eps);
+}
+
+void nb_pass_norm(nb_pass *p, const float *w) {
+  each_token(p, norm_token, w);
+  set_input(p, p->xn, p->n, p->model->config.d_model);
 }
 
 void nb_pass_qkv(nb_pass *p, const nb_layer *l) {
-  const nb_config *c = &p->model->config;
-  multiply(p, &l->q, p->q);
-  multiply(p, &l->k, p->k);
-  multiply(p, &l->v, p->v);
-  add_bias(p, p->q, l->q_bias, (size_t)c->n_heads * c->head_dim);
-  add_bias(p, p->k, l->k_bias, (size_t)c->n_kv_heads * c->head_dim);
-  add_bias(p, p->v, l->v_bias, (size_t)c->n_kv_heads * c->head_dim);
+  multiply(p, (product[]){{.w = &l->q, .y = p->q, .bias = l->q_bias}, {.w = &l->k, .y = p->k, .bias = l->k_bias}, {.w = &l->v, .y = p->v, .bias = l->v_bias}}, 3, false);
 }
 
-void nb_pass_qk_norm(nb_pass *p, const nb_layer *l) {
+static void qk_norm_token(nb_pass *p, size_t t, const void *layer) {
   const nb_config *c = &p->model->config;
-  for (size_t i = 0; i < p->n * c->n_heads; i++) nb_rms_norm(p->q + i * c->head_dim, p->q + i * c->head_dim, l->q_norm, c->head_dim, c->norm_eps);
-  for (size_t i = 0; i < p->n * c->n_kv_heads; i++) nb_rms_norm(p->k + i * c->head_dim, p->k + i * c->head_dim, l->k_norm, c->head_dim, c->norm_eps);
+  const nb_layer *l = layer;
+  const size_t d = c->head_dim;
+  for (size_t i = t * c->n_heads; i < (t + 1) * c->n_heads; i++) nb_rms_norm(p->q + i * d, p->q + i * d, l->q_norm, d, c->norm_eps);
+  for (size_t i = t * c->n_kv_heads; i < (t + 1) * c->n_kv_heads; i++) nb_rms_norm(p->k + i * d, p->k + i * d, l->k_norm, d, c->norm_eps);
 }
 
-void nb_pass_rope(nb_pass *p) {
+void nb_pass_qk_norm(nb_pass *p, const nb_layer *l) { each_token(p, qk_norm_token, l); }
+
+static void rope_token(nb_pass *p, size_t t, const void *unused) {
+  (void)unused;
   const nb_config *c = &p->model->config;
-  for (size_t t = 0; t < p->n; t++) {
-    const float *cs = p->cos_sin + t * c->n_rot;
-    nb_rope(p->q + t * c->n_heads * c->head_dim, c->n_heads, c->head_dim, c->n_rot, c->rope_order, cs);
-    nb_rope(p->k + t * c->n_kv_heads * c->head_dim, c->n_kv_heads, c->head_dim, c->n_rot, c->rope_order, cs);
+  const float *cs = p->cos_sin + t * c->n_rot;
+  nb_rope(p->q + t * c->n_heads * c->head_dim, c->n_heads, c->head_dim, c->n_rot, c->rope_order, cs);
+  nb_rope(p->k + t * c->n_kv_heads * c->head_dim, c->n_kv_heads, c->head_dim, c->n_rot, c->rope_order, cs);
+}
+
+void nb_pass_rope(nb_pass *p) { each_token(p, rope_token, NULL); }
+
+static void cache_token(nb_pass *p, size_t t, const void *unused) {
+  (void)unused;
+  const size_t kv = p->cache->stride;
+  nb_f32_to_f16_row(nb_kvcache_k(p->cache, p->layer, p->pos + (uint32_t)t), p->k + t * kv, kv);
+  nb_f32_to_f16_row(nb_kvcache_v(p->cache, p->layer, p->pos + (uint32_t)t), p->v + t * kv, kv);
+}
+
+#define ATTENTION_QUERIES 8  // of one unit of attention
+
+// A unit is a run of queries, or one group of heads of a single query.
+static void run_attention(nb_share *share, void *arg) {
+  nb_pass *p = arg;
+  const nb_config *c = &p->model->config;
+  const uint16_t *k = nb_kvcache_k(p->cache, p->layer, 0), *v = nb_kvcache_v(p->cache, p->layer, 0);
+  const size_t d = c->head_dim, q = c->n_heads * d, group = c->n_heads / c->n_kv_heads, kv = p->cache->stride;
+  const float scale = (float)(1 / sqrt(c->head_dim));
+  float *scratch = p->scratch + share->index * scratch_floats(c, p->cache->n_ctx);
+  const size_t units = p->n == 1 ? c->n_kv_heads : (p->n + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
+  for (size_t u; (u = nb_team_claim(share)) < units;) {
+    if (p->n == 1) {
+      nb_attention(p->att + u * group * d, p->q + u * group * d, 1, k + u * d, v + u * d, kv, group, 1, d, 0, p->pos + 1, scale, scratch);
+    } else {
+      const size_t t = u * ATTENTION_QUERIES, n = p->n - t < ATTENTION_QUERIES ? p->n - t : ATTENTION_QUERIES;
+      nb_attention(p->att + t * q, p->q + t * q, n, k, v, kv, c->n_heads, c->n_kv_heads, d, 0, p->pos + t + 1, scale, scratch);
+    }
   }
 }
 
 void nb_pass_attention(nb_pass *p, const nb_layer *l) {
   const nb_config *c = &p->model->config;
-  const size_t q = (size_t)c->n_heads * c->head_dim, kv = p->cache->stride;
-  const float scale = (float)(1 / sqrt(c->head_dim));
-  for (size_t t = 0; t < p->n; t++) {
-    nb_f32_to_f16_row(nb_kvcache_k(p->cache, p->layer, p->pos + (uint32_t)t), p->k + t * kv, kv);
-    nb_f32_to_f16_row(nb_kvcache_v(p->cache, p->layer, p->pos + (uint32_t)t), p->v + t * kv, kv);
-  }
-  nb_attention(p->att, p->q, p->n, nb_kvcache_k(p->cache, p->layer, 0), nb_kvcache_v(p->cache, p->layer, 0), kv, c->n_heads, c->n_kv_heads,
-               c->head_dim, 0, p->pos + 1, scale, p->scores);
-  set_input(p, p->att, p->n, q);
-  multiply(p, &l->attn_output, p->branch);
-  add_bias(p, p->branch, l->attn_output_bias, c->d_model);
-  nb_add(p->x, p->branch, p->n * c->d_model);
+  each_token(p, cache_token, NULL);
+  nb_team_run(p->team, run_attention, p);
+  set_input(p, p->att, p->n, (size_t)c->n_heads * c->head_dim);
+  multiply(p, &(product){.w = &l->attn_output, .y = p->branch, .bias = l->attn_output_bias, .sum = p->x}, 1, false);
 }
 
 void nb_pass_swiglu(nb_pass *p, const nb_layer *l) {
-  const nb_config *c = &p->model->config;
-  multiply(p, &l->gate, p->gate);
-  multiply(p, &l->up, p->up);
-  nb_swiglu(p->gate, p->up, p->n * c->d_ff);
-  set_input(p, p->gate, p->n, c->d_ff);
-  multiply(p, &l->down, p->branch);
-  nb_add(p->x, p->branch, p->n * c->d_model);
+  multiply(p, (product[]){{.w = &l->gate, .y = p->gate}, {.w = &l->up, .y = p->up}}, 2, true);
+  set_input(p, p->gate, p->n, p->model->config.d_ff);
+  multiply(p, &(product){.w = &l->down, .y = p->branch, .sum = p->x}, 1, false);
 }
 
 // ---- the pass ---------------------------------------------------------------------------------------------------------------
@@ -183,7 +287,7 @@ const float *nb_pass_logits(nb_pass *p, size_t i) {
     p->logits_first = i;
     p->logits_n = p->n - i < NB_HEAD_TILE ? p->n - i : NB_HEAD_TILE;
     set_input(p, p->xn + i * c->d_model, p->logits_n, c->d_model);
-    multiply(p, &p->model->weights.head, p->logits);
+    multiply(p, &(product){.w = &p->model->weights.head, .y = p->logits}, 1, false);
   }
   return p->logits + (i - p->logits_first) * c->n_vocab;
 }

@@ -2,6 +2,7 @@
 #ifndef NB_MODEL_FORWARD_H
 #define NB_MODEL_FORWARD_H
 
+#include "../base/team.h"
 #include "kvcache.h"
 #include "model.h"
 
@@ -10,6 +11,7 @@
 struct nb_pass {
   const nb_model *model;
   nb_kvcache *cache;
+  nb_team *team;           // that shares the work; NULL: the calling thread alone
   bool float_activations;  // multiply by floats instead of int8 (slow; to measure what int8 costs)
   size_t n_batch;          // most tokens of a pass
 
@@ -26,21 +28,20 @@ struct nb_pass {
   float *gate, *up; // [n_batch, d_ff]
   float *branch;    // [n_batch, d_model] what a block adds to x
   float *cos_sin;   // [n_batch, n_rot / 2, 2]
-  float *scores;    // [nb_attention_scratch(n_ctx, head_dim)]
+  float *scratch;   // of attention, for each thread
   double *inv_freq; // [n_rot / 2] angle of one position
   float *logits;    // [NB_HEAD_TILE, n_vocab]
   size_t logits_first, logits_n;  // tokens of the last pass whose logits are there
 
   nb_act act[3];    // by nb_act_kind: the current input of matrices, converted when the first one asks
   void *act_buffer[3];
-  const float *input;  // [n, input_cols]
   size_t input_cols;
 };
 
-nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t n_batch, bool float_activations, nb_error *err);
+nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t n_batch, nb_team *team, bool float_activations, nb_error *err);
 void nb_pass_free(nb_pass *p);
 // Bytes that nb_pass_init allocates.
-uint64_t nb_pass_bytes(const nb_model *m, uint32_t n_ctx, size_t n_batch);
+uint64_t nb_pass_bytes(const nb_model *m, uint32_t n_ctx, size_t n_batch, unsigned n_threads);
 
 // Runs tokens (all < n_vocab) at positions pos .. pos + n - 1 (< cache->n_ctx), n <= n_batch, and writes their keys and values.
 // Positions before pos must be in the cache.
