@@ -129,12 +129,7 @@ async function feed(engine, loader, source, options) {
  */
 async function withLoader(options, flags, use) {
   if (options.signal?.aborted) throw abortError(undefined, options.signal)
-  const threads = await chooseThreads(options.threads, options.wasm)
-  const creating = Engine.create({ ...options, threads }).catch((error) => {
-    // Not asked for, and not allowed by a page's policy: info.threads tells.
-    if (threads > 1 && (options.threads ?? 'auto') === 'auto' && error.code === 'E_UNSUPPORTED') return Engine.create({ ...options, threads: 1 })
-    throw error
-  })
+  const creating = options.threads === 1 ? Engine.create({ ...options, threads: 1 }) : loadTeam().then(({ createEngine }) => createEngine(Engine, options))
   const engine = await abortable(creating, options.signal).catch((error) => {
     creating.then((late) => late.close()).catch(() => {})
     throw error
@@ -172,23 +167,6 @@ async function templates() {
   }
 }
 
-const MOST_THREADS = 64 // NB_TEAM_MAX
-
-/**
- * Memory can be shared, and waited for, under Node and in the workers of pages that are isolated from others (COOP and COEP).
- * @param {LoadOptions['threads']} wanted @param {EngineOptions['wasm']} wasm
- */
-async function chooseThreads(wanted = 'auto', wasm) {
-  if (wanted === 1) return 1
-  const where = typeof SharedArrayBuffer === 'undefined' || globalThis.crossOriginIsolated === false ? 'the page must be served with the headers COOP and COEP'
-    : typeof document === 'object' ? "a page's main thread may not wait for others; use nibble-llm/web" : ''
-  if (wanted !== 'auto') {
-    if (where) throw new NibbleError('E_UNSUPPORTED', `threads cannot be had: ${where}; or ask for one with threads: 1`)
-    return wanted
-  }
-  return where || wasm instanceof WebAssembly.Module ? 1 : (await loadTeam()).defaultThreads()
-}
-
 /** @param {LoadOptions} options */
 function checkOptions(options) {
   checkNames(options, (name) => OPTIONS.has(name))
@@ -200,7 +178,7 @@ function checkOptions(options) {
     if (!/^sha256-[A-Za-z0-9+/]{43}=$/.test(hash)) throw new NibbleError('E_ARGUMENT', `integrity '${hash}' is not of the form sha256-<base64>`)
   }
   if (chatTemplate !== undefined && typeof chatTemplate !== 'string') throw new NibbleError('E_ARGUMENT', 'chatTemplate must be a string')
-  if (threads !== 'auto' && !(Number.isInteger(threads) && threads >= 1 && threads <= MOST_THREADS)) throw new NibbleError('E_ARGUMENT', `threads must be 'auto' or a whole number from 1 to ${MOST_THREADS}, not ${threads}`)
+  if (threads !== 'auto' && !(Number.isInteger(threads) && threads > 0 && threads <= 64)) throw new NibbleError('E_ARGUMENT', `threads must be 'auto' or a whole number up to 64, not ${threads}`)
   if (cache !== false) throw new NibbleError('E_UNSUPPORTED', 'this version keeps nothing between visits; leave cache out, or make it false')
 }
 

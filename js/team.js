@@ -12,8 +12,33 @@ const STACK = 128 << 10
 /** Milliseconds in which threads must have begun; they are slow to begin where many pages do at once. */
 const PATIENCE = 20_000
 
-/** As many threads as the machine has cores, as far as that can be told. */
-export const defaultThreads = async () => Math.min(MOST, await cores())
+/**
+ * Memory can be shared, and waited for, under Node and in the workers of pages that are isolated from others (COOP and COEP).
+ * @param {import('./load.js').LoadOptions['threads']} wanted @param {import('./load.js').EngineOptions['wasm']} wasm
+ */
+async function chooseThreads(wanted, wasm) {
+  const why = typeof SharedArrayBuffer === 'undefined' || globalThis.crossOriginIsolated === false ? 'the page must be served with the headers COOP and COEP'
+    : typeof document === 'object' ? "a page's main thread may not wait for others; use nibble-llm/web" : ''
+  if (wanted === 'auto') return why || wasm instanceof WebAssembly.Module ? 1 : Math.min(MOST, await cores())
+  if (why) throw new NibbleError('E_UNSUPPORTED', `threads cannot be had: ${why}; or ask for one with threads: 1`)
+  return wanted ?? 1
+}
+
+/**
+ * An engine with as many threads as are wanted.
+ * @param {typeof import('./runtime.js').Engine} Engine  handed over: in bundles this file stands by itself
+ * @param {import('./load.js').LoadOptions} options
+ */
+export async function createEngine(Engine, { threads: wanted = 'auto', ...options }) {
+  const threads = await chooseThreads(wanted, options.wasm)
+  try {
+    return await Engine.create({ ...options, threads })
+  } catch (error) {
+    // Not asked for, and not allowed by a page's policy: info.threads tells.
+    if (threads > 1 && wanted === 'auto' && /** @type {any} */ (error).code === 'E_UNSUPPORTED') return Engine.create(options)
+    throw error
+  }
+}
 
 /**
  * Starts n - 1 threads beside this one and makes them the engine's team.
@@ -26,7 +51,7 @@ export async function startTeam(engine, module, n) {
   if (!engine.team) throw new NibbleError('E_NOMEM', 'not enough memory for threads')
   /** @type {import('./platform.js').Thread[]} */
   const threads = []
-  engine.endThreads = () => threads.forEach((thread) => thread.end())
+  engine.endThreads = ender(threads)
   finalizer.register(engine, engine.endThreads)
   const { memory } = engine.heap
   try {
@@ -47,6 +72,11 @@ export async function startTeam(engine, module, n) {
     throw new NibbleError('E_UNSUPPORTED', `threads cannot be started here: ${/** @type {Error} */ (error).message}; ask for one with threads: 1`, { cause: error })
   }
   engine.threads = n
+}
+
+/** What ends threads, apart from what knows the engine: the finalizer holds it. @param {import('./platform.js').Thread[]} threads */
+const ender = (threads) => () => {
+  for (const thread of threads.splice(0)) thread.end()
 }
 
 /** Threads of engines that were forgotten; those that are disposed of end theirs. @type {FinalizationRegistry<() => void>} */

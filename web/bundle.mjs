@@ -50,6 +50,7 @@ export async function bundle() {
     target: 'es2022',
     plugins: [browserPlatform],
     legalComments: 'none',
+    charset: 'utf8',
     logLevel: 'warning',
     metafile: true,
   })

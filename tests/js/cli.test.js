@@ -234,7 +234,7 @@ describe('bench', () => {
   test('has the names of the contract', async () => {
     const j = await json(['bench', MODEL, '--prompt-tokens', '32', '--gen-tokens', '4', '--repeat', '1'])
     for (const key of ['variant', 'threads', 'load_s', 'prefill_tps', 'decode_tps', 'bandwidth_gbs', 'wasm_bytes']) assert.ok(key in j, key)
-    assert.equal(j.threads, 1)
+    assert.ok(j.threads >= 1)
     assert.ok(['simd128', 'relaxed'].includes(j.variant))
   })
 })
@@ -248,7 +248,7 @@ describe('what is wrong', () => {
     await fails(['run', MODEL, 'a', 'b'], 2, /'b' is one argument too many; put quotes/)
     await fails(['run', MODEL, '--temprature', '1'], 2, /--temprature/)
     await fails(['run', MODEL, 'x', '--seed', 'abc'], 2, /--seed takes a whole number, not 'abc'/)
-    await fails(['run', MODEL, 'x', '--threads', '4'], 2, /one thread/)
+    await fails(['run', MODEL, 'x', '--threads', '99'], 1, /threads must be .*\(E_ARGUMENT\)/)
     await fails(['run', MODEL, 'x', '--logit-bias', 'a'], 2, /ID=NUMBER/)
     await fails(['logits', MODEL], 2, /--tokens is missing/)
     await fails(['tokenize', MODEL], 2, /give one of/)

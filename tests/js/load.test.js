@@ -231,7 +231,6 @@ describe('what goes wrong', () => {
   })
   test('options that mean nothing here', async () => {
     await assert.rejects(load(bytes, /** @type {any} */ ({ onprogress() {} })), fails('E_ARGUMENT', /no option 'onprogress'/))
-    await assert.rejects(load(bytes, /** @type {any} */ ({ threads: 4 })), fails('E_UNSUPPORTED', /one thread/))
     await assert.rejects(load(bytes, /** @type {any} */ ({ cache: true })), fails('E_UNSUPPORTED', /keeps nothing/))
     await (await load(bytes, { threads: 'auto', cache: false })).dispose()
   })
