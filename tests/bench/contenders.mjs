@@ -11,8 +11,8 @@ import { Missing, output, processors } from './process.mjs'
 const here = dirname(fileURLToPath(import.meta.url))
 /** Megabytes that each thread reads: several times a large cache. */
 const READ_MB = 256
-/** wllama is so slow that the whole task would take most of the time; its speed hardly depends on these lengths. */
-const SLOW = { prompt: 128, generated: 16 }
+/** wllama is so slow that the whole task would take most of the time; its speed hardly depends on these lengths. @param {Task} task @returns {Task} */
+export const shorter = (task) => ({ ...task, prompt: Math.ceil(task.prompt / 4), generated: Math.min(task.generated, Math.max(8, Math.ceil(task.generated / 4))) })
 
 /** @typedef {import('./measure.js').Task} Task */
 /** @typedef {Awaited<ReturnType<typeof import('./measure.js').measure>> & {program: string, memory?: {before?: number, peak?: number}}} Measurement */
@@ -69,8 +69,7 @@ export function prepare(names, cache) {
     'node-revectorize': inNode(node, ['--experimental-wasm-revectorize']),
     wllama: async (file, task) => {
       if (gone.wllama) throw new Missing(gone.wllama)
-      const shorter = { ...task, prompt: Math.min(task.prompt, SLOW.prompt), generated: Math.min(task.generated, SLOW.generated) }
-      return /** @type {any} */ (await wllamaInChromium(chromiumOr(), modules, file, shorter))
+      return /** @type {any} */ (await wllamaInChromium(chromiumOr(), modules, file, shorter(task)))
     },
     native: async (file, task) => {
       if (gone.native) throw new Missing(gone.native)
@@ -84,7 +83,6 @@ export function prepare(names, cache) {
     /** @type {[string, Contender][]} */
     contenders: chosen.map((name) => [name, { label: CONTENDERS[name].label, measure: ways[name] }]),
     pinned: pin !== undefined,
-    slow: SLOW,
     /**
      * How fast memory is read, GB/s.
      * @param {'native' | 'wasm'} kind @param {number} threads

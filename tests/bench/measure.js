@@ -10,6 +10,7 @@
  *
  * @typedef {object} Speed
  * @property {number} load_s  @property {number} prefill_tps  @property {number} decode_tps
+ * @property {number[]} tokens  the first ones, to see that others computed the same
  */
 
 /** Ids that every vocabulary of the benchmark has, in no order; none of a prompt's beginning is that of another's. @param {number} n @param {number} from */
@@ -24,14 +25,14 @@ export async function measure(load, source, { prompt, generated, threads, varian
   const model = await load(source, { ...options, threads, ...(variant && { variant }), contextLength: prompt + generated + 1 })
   try {
     const run = async (/** @type {number[]} */ ids, /** @type {number} */ max_tokens) => {
-      const { timings } = await model.completions.create({ prompt: ids, max_tokens, temperature: 0, ignore_eos: true })
+      const { timings, choices } = await model.completions.create({ prompt: ids, max_tokens, temperature: 0, ignore_eos: true })
       // A shorter way to the end would be a wrong figure, not a fast one.
       if (timings.prompt_n !== ids.length || timings.decode_n !== max_tokens) throw new Error(`asked for ${ids.length} + ${max_tokens} tokens, got ${timings.prompt_n} + ${timings.decode_n}`)
-      return timings
+      return { ...timings, tokens: choices[0].tokens }
     }
     await run(tokenIds(Math.min(64, prompt), 1), Math.min(9, generated + 1))
-    const { prefill_tps, decode_tps } = await run(tokenIds(prompt, 2), generated + 1)
-    return { load_s: model.load_s, prefill_tps, decode_tps, variant: model.info.variant, threads: model.info.threads ?? threads, wasm_bytes: model.info.memory().wasm_bytes }
+    const { prefill_tps, decode_tps, tokens } = await run(tokenIds(prompt, 2), generated + 1)
+    return { load_s: model.load_s, prefill_tps, decode_tps, variant: model.info.variant, threads: model.info.threads ?? threads, wasm_bytes: model.info.memory().wasm_bytes, tokens: tokens.slice(0, 8) }
   } finally {
     await model.dispose()
   }

@@ -42,13 +42,15 @@ async function measure(folder, file, { prompt, generated, threads }) {
     for (let i = 0; i < ids.length; i += BATCH) index = await evaluate(ids.slice(i, i + BATCH), i)
     const prefill_tps = ids.length / (performance.now() - t) * 1000
     let spent = 0
+    const tokens = []
     for (let i = 0; i < n; i++) {
       const token = await context.sampleToken(index, sampler)
+      tokens.push(token)
       t = performance.now()
       index = await evaluate([token], ids.length + i)
       spent += performance.now() - t
     }
-    return { prefill_tps, decode_tps: n / spent * 1000 }
+    return { prefill_tps, decode_tps: n / spent * 1000, tokens: tokens.slice(0, 8) }
   }
   await run(tokenIds(Math.min(64, prompt), 1), Math.min(8, generated))
   const speed = await run(tokenIds(prompt, 2), generated)

@@ -30,7 +30,7 @@ export function installPeers(install = true) {
   const absent = () => Object.entries(packages).filter(([name, version]) => !has(name, version)).map(([name]) => name)
   let why = 'is not installed; npm run bench does it'
   if (install && absent().length > 0) {
-    say(`installing ${absent().join(', ')} into tests/bench/node_modules (once; about 150 MB)`)
+    say(`installing ${absent().join(', ')} into tests/bench/node_modules (once; about 100 MB)`)
     // Install scripts would build llama.cpp; optional packages are those of all other platforms.
     const r = spawnSync('npm', ['install', '--ignore-scripts', '--omit=optional', '--no-save', '--no-package-lock', '--no-audit', '--no-fund', '--fetch-retry-mintimeout=2000',
       '--fetch-retry-maxtimeout=8000', ...Object.entries(packages).map(([name, version]) => `${name}@${version}`)], { cwd: here, encoding: 'utf8' })

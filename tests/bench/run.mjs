@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util'
 import { build, cmake } from '../../wasm/build.mjs'
 import { currentNode, emscripten } from '../../wasm/setup.mjs'
 import { root, runMain, runShown, say, SetupError } from '../../wasm/shell.mjs'
-import { CONTENDERS, prepare } from './contenders.mjs'
+import { CONTENDERS, prepare, shorter } from './contenders.mjs'
 import { digits, ratios, report } from './figures.mjs'
 import { makeModel, modelSizes, SHAPES, TYPES } from './models.mjs'
 import { processors, sentence } from './process.mjs'
@@ -107,8 +107,9 @@ async function kernels(argv) {
  * @returns {Promise<import('./figures.mjs').Results>}
  */
 async function measureModel(model, o, ready) {
+  const { file, ...sizes } = model
   /** @type {import('./figures.mjs').Results} */
-  const results = { model, context: o.prompt + o.generated + 1, rows: [], bandwidth: [], missing: [] }
+  const results = { model: sizes, context: o.prompt + o.generated + 1, rows: [], bandwidth: [], missing: [] }
   for (let round = 0; round < o.rounds; round++) {
     for (const threads of o.threads) {
       const where = `${model.name}, round ${round + 1} of ${o.rounds}, ${threads} thread${threads > 1 ? 's' : ''}`
@@ -122,7 +123,7 @@ async function measureModel(model, o, ready) {
       for (const [name, { label, measure }] of ready.contenders) {
         if (results.missing.some((m) => m.contender === name && m.threads === threads)) continue
         try {
-          const { memory, ...m } = await measure(model.file, { prompt: o.prompt, generated: o.generated, threads })
+          const { memory, ...m } = await measure(file, { prompt: o.prompt, generated: o.generated, threads })
           const peak_bytes = memory?.peak !== undefined && memory.before !== undefined ? memory.peak - memory.before : undefined
           results.rows.push({ contender: name, ...m, threads, peak_bytes })
           say(`${where}: ${label}: prefill ${digits(m.prefill_tps)}, decode ${digits(m.decode_tps)} tokens/s`)
@@ -149,20 +150,19 @@ await runMain(async () => {
   const tooMany = o.threads.find((n) => n > usable.length)
   if (tooMany !== undefined) throw new SetupError(`--threads ${tooMany}: this machine has ${usable.length} processors`)
   const machine = { cpu: cpus()[0]?.model.trim() ?? 'unknown', cores, processors: usable.length, system: `${type()} ${release()}`, node: process.versions.node }
+  const short = shorter({ prompt: o.prompt, generated: o.generated, threads: 1 })
   const all = []
   for (const model of files) {
     const results = await measureModel(model, o, ready)
     all.push({ ...results, ratios: ratios(results) })
     // Written after every model: what has been measured is not lost with what follows.
-    const { file: _, ...sizes } = model
-    all[all.length - 1].model = /** @type {any} */ (sizes)
-    const settings = { rounds: o.rounds, prompt: o.prompt, generated: o.generated, threads: o.threads, pinned: ready.pinned, wllama: ready.slow }
+    const settings = { rounds: o.rounds, prompt: o.prompt, generated: o.generated, threads: o.threads, pinned: ready.pinned, wllama: { prompt: short.prompt, generated: short.generated } }
     if (o.json) writeFileSync(o.json, `${JSON.stringify({ date: new Date().toISOString(), machine, settings, results: all }, null, 1)}\n`)
   }
   const labels = Object.fromEntries(ready.contenders.map(([name, { label }]) => [name, label]))
   const programs = [...new Set(all.flatMap((r) => r.rows.map((row) => row.program)))]
-  console.log(`\n# ${new Date().toISOString().slice(0, 10)}, ${machine.cpu}, ${cores} cores\n\n${o.prompt} tokens of prompt, ${o.generated} generated ` +
-    `(wllama at most ${ready.slow.prompt} and ${ready.slow.generated}), ${o.rounds} round${o.rounds > 1 ? 's' : ''}; medians (least–most). ${programs.join('; ')}` +
+  console.log(`\n# ${new Date().toISOString().slice(0, 10)}, ${machine.cpu}, ${cores} cores\n\n${o.prompt} tokens of prompt, ${o.generated} generated` +
+    `${o.peers.includes('wllama') ? ` (wllama ${short.prompt} and ${short.generated})` : ''}, ${o.rounds} round${o.rounds > 1 ? 's' : ''}; medians (least–most). ${programs.join('; ')}` +
     `${ready.contenders.some(([name]) => name === 'native') ? `; native threads ${ready.pinned ? '' : 'not '}pinned to cores` : ''}.\n`)
   for (const results of all) console.log(`${report(results, labels)}\n`)
   if (o.json) say(`written to ${o.json}`)
