@@ -3,7 +3,7 @@ import { MODEL_OPTIONS } from './options.js'
 import { loadModel, print, progressBar, size } from './common.js'
 
 /** @param {number[]} values */
-function median(values) {
+export function median(values) {
   const sorted = [...values].sort((a, b) => a - b), middle = sorted.length >> 1
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
 }

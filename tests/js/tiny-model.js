@@ -143,17 +143,29 @@ function kquant(r, s, o, deviation, middle, bytes) {
   randomBytes(r, o, 16, bytes)
 }
 
-function tensorBytes(name, type, n, sigma, center, seed) {
-  const [, block, bytes, fill] = TYPES[type]
-  if (n % block) throw new Error(`${name}: ${n} weights are no whole number of ${type} blocks`)
-  const out = new Uint8Array(n / block * bytes)
-  const r = random(hash(`${seed}/${name}`))
-  for (let at = 0; at < out.length; at += bytes) {
-    const view = new DataView(out.buffer, at, bytes)
-    if (center) view.setFloat32(0, center * (1 + 0.1 * r.normal()), true)
-    else fill(r, sigma, view)
-  }
+/** The size of a tensor in the file. @param {{name: string, type: string, dims: number[]}} tensor */
+export function tensorSize({ name, type, dims }) {
+  const [, block, bytes] = TYPES[type]
+  if (dims[0] % block) throw new Error(`${name}: rows of ${dims[0]} weights are no whole number of ${type} blocks`)
+  return dims.reduce((a, b) => a * b, 1) / block * bytes
+}
+
+/** Random weights of a type, a whole number of its blocks. @param {string} type @param {number} sigma @param {number} bytes @param {ReturnType<typeof random>} r */
+export function randomBlocks(type, sigma, bytes, r) {
+  const [, , size, fill] = TYPES[type], out = new Uint8Array(bytes)
+  for (let at = 0; at < bytes; at += size) fill(r, sigma, new DataView(out.buffer, at, size))
   return out
+}
+/** The block of a type: how many weights, how many bytes. @param {string} type */
+export const blockOf = (type) => ({ weights: TYPES[type][1], bytes: TYPES[type][2] })
+
+/** The content of a tensor of a plan. @param {Tensor} tensor @param {number} seed */
+export function tensorBytes(tensor, seed) {
+  const { name, type, sigma = 0, center, values } = tensor, bytes = tensorSize(tensor)
+  const r = random(hash(`${seed}/${name}`))
+  if (values) return new Uint8Array(Float32Array.from({ length: bytes / 4 }, (_, i) => values(i)).buffer)
+  if (center) return new Uint8Array(Float32Array.from({ length: bytes / 4 }, () => center * (1 + 0.1 * r.normal())).buffer)
+  return randomBlocks(type, sigma, bytes, r)
 }
 
 // ---- vocabularies -------------------------------------------------------------------------------------------------------------
@@ -215,20 +227,43 @@ export const CHATML = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\
 const U32 = 4, I32 = 5, F32 = 6, BOOL = 7, STRING = 8, ARRAY = 9
 
 /**
- * @param {object} [o]
- * @param {'llama' | 'qwen2' | 'qwen3'} [o.arch]
- * @param {string} [o.type]  of all matrices
- * @param {Record<string, string>} [o.types]  other types for tensors by the end of their name, such as {'output.weight': 'Q6_K'}
- * @param {boolean} [o.ropeFactors]  add Llama 3's rope_freqs
- * @param {'bpe' | 'spm'} [o.vocab]
- * @param {number} [o.split]  parts; the result is then an array
- * @param {[string, number, any][]} [o.metadata]  more pairs: key, kind, value
+ * @typedef {object} Tensor
+ * @property {string} name  @property {number[]} dims  @property {string} type
+ * @property {number} [sigma]  deviation of its weights  @property {number} [center]  their mean, for vectors  @property {(i: number) => number} [values]
+ * @typedef {object} Shape
+ * @property {'llama' | 'qwen2' | 'qwen3'} [arch]
+ * @property {string} [type]  of all matrices
+ * @property {Record<string, string>} [types]  other types for tensors by the end of their name, such as {'output.weight': 'Q6_K'}
+ * @property {number} [n_layers]  @property {number} [d_model]  @property {number} [d_ff]  @property {number} [n_heads]  @property {number} [n_kv_heads]
+ * @property {number} [head_dim]  @property {number} [n_vocab]  @property {number} [n_ctx]
+ * @property {boolean} [tied]  @property {number} [ropeBase]  @property {number} [eps]
+ * @property {boolean} [ropeFactors]  add Llama 3's rope_freqs
+ * @property {'bpe' | 'spm'} [vocab]
+ * @property {string} [chatTemplate]
+ * @property {[string, number, any][]} [metadata]  more pairs: key, kind, value
+ */
+
+/**
+ * A small model.
+ * @param {Shape & {seed?: number, split?: number}} [options]  split: parts; the result is then an array
  * @returns {Uint8Array | Uint8Array[]}
  */
-export function tinyModel({
-  arch = 'llama', type = 'F32', types = {}, seed = 1, n_layers = 2, d_model = 256, d_ff = 512, n_heads = 4, n_kv_heads = 2, head_dim = 64, n_vocab = 512, n_ctx = 256,
+export function tinyModel({ seed = 1, split = 1, ...shape } = {}) {
+  const { kv, tensors } = plan(shape)
+  if (split === 1) return file(kv, tensors, seed)
+  const each = Math.ceil(tensors.length / split), parts = []
+  for (let i = 0; i < split; i++) {
+    const splitKv = [['split.no', 2, i], ['split.count', 2, split], ['split.tensors.count', I32, tensors.length]]
+    parts.push(file([...(i === 0 ? kv : []), ...splitKv], tensors.slice(i * each, (i + 1) * each), seed))
+  }
+  return parts
+}
+
+/** What the file of a model of any size holds. @param {Shape} shape */
+export function plan({
+  arch = 'llama', type = 'F32', types = {}, n_layers = 2, d_model = 256, d_ff = 512, n_heads = 4, n_kv_heads = 2, head_dim = 64, n_vocab = 512, n_ctx = 256,
   tied = false, ropeFactors = false, ropeBase = arch === 'llama' ? 10000 : 1e6, eps = arch === 'llama' ? 1e-5 : 1e-6, vocab = 'bpe', chatTemplate = CHATML,
-  split = 1, metadata = [],
+  metadata = [],
 } = {}) {
   const v = vocab === 'spm' ? spmVocab(n_vocab) : bpeVocab(n_vocab)
   const kv = [
@@ -243,6 +278,7 @@ export function tinyModel({
     ['tokenizer.ggml.bos_token_id', U32, v.bos], ['tokenizer.ggml.eos_token_id', U32, v.eos], ['tokenizer.ggml.add_bos_token', BOOL, v.addBos],
     ...(chatTemplate ? [['tokenizer.chat_template', STRING, chatTemplate]] : []), ...metadata,
   ]
+  /** @type {Tensor[]} */
   const tensors = []
   const typeOf = (name) => types[Object.keys(types).find((end) => name.endsWith(end)) ?? ''] ?? type
   const matrix = (name, cols, rows, sigma) => tensors.push({ name, dims: [cols, rows], type: typeOf(name), sigma })
@@ -268,13 +304,7 @@ export function tinyModel({
     matrix(`${b}ffn_up.weight`, d_model, d_ff, from)
     matrix(`${b}ffn_down.weight`, d_ff, d_model, branch / Math.sqrt(d_ff))
   }
-  if (split === 1) return file(kv, tensors, seed)
-  const each = Math.ceil(tensors.length / split), parts = []
-  for (let i = 0; i < split; i++) {
-    const splitKv = [['split.no', 2, i], ['split.count', 2, split], ['split.tensors.count', I32, tensors.length]]
-    parts.push(file([...(i === 0 ? kv : []), ...splitKv], tensors.slice(i * each, (i + 1) * each), seed))
-  }
-  return parts
+  return { kv, tensors }
 }
 
 function value(out, kind, v) {
@@ -290,8 +320,12 @@ function value(out, kind, v) {
   else out.u32(v)
 }
 
-function file(kv, tensors, seed) {
-  const out = new Bytes(), data = []
+/** Tensors and what lies behind them end at multiples of this. */
+export const padded = (/** @type {number} */ n) => Math.ceil(n / 32) * 32
+
+/** All of a file before its tensors. @param {[string, any, any][]} kv @param {Tensor[]} tensors */
+export function header(kv, tensors) {
+  const out = new Bytes()
   out.raw([71, 71, 85, 70]) // GGUF
   out.u32(3)
   out.u64(tensors.length)
@@ -303,19 +337,22 @@ function file(kv, tensors, seed) {
   }
   let offset = 0
   for (const t of tensors) {
-    const n = t.dims.reduce((a, b) => a * b, 1)
-    const bytes = t.values ? new Uint8Array(Float32Array.from({ length: n }, (_, i) => t.values(i)).buffer) : tensorBytes(t.name, t.type, n, t.sigma, t.center, seed)
     out.string(t.name)
     out.u32(t.dims.length)
     for (const d of t.dims) out.u64(d)
     out.u32(TYPES[t.type][0])
     out.u64(offset)
-    data.push(bytes)
-    offset = Math.ceil((offset + bytes.length) / 32) * 32
+    offset = padded(offset + tensorSize(t))
   }
   out.align(32)
-  for (const bytes of data) {
-    out.raw(bytes)
+  return out.done()
+}
+
+function file(kv, tensors, seed) {
+  const out = new Bytes()
+  out.raw(header(kv, tensors))
+  for (const t of tensors) {
+    out.raw(tensorBytes(t, seed))
     out.align(32)
   }
   return out.done()
