@@ -19,16 +19,14 @@ export const cores = async () => navigator.hardwareConcurrency ?? 1
 /** Pages that require Trusted Types allow their workers a policy of this name, or their models run on one thread. */
 const POLICY = 'nibble-thread'
 
+/** Its script, which is the only one that the policy knows. @type {any} */
+let script
+
 /** @param {import('../js/thread.js').ThreadData} data */
 export async function startThread(data) {
-  /** @type {any} */
-  let url = new URL('./thread.js', import.meta.url)
-  const { trustedTypes } = /** @type {any} */ (globalThis)
-  if (trustedTypes) {
-    const { href } = url
-    url = trustedTypes.createPolicy(POLICY, { createScriptURL: () => href }).createScriptURL('')
-  }
-  const worker = new Worker(url, { type: 'module' })
+  const { href } = new URL('./thread.js', import.meta.url)
+  script ??= /** @type {any} */ (globalThis).trustedTypes?.createPolicy(POLICY, { createScriptURL: () => href }).createScriptURL('') ?? href
+  const worker = new Worker(script, { type: 'module' })
   worker.postMessage(data)
   return {
     ready: new Promise((resolve, reject) => {

@@ -11,8 +11,9 @@ const bytes = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_vocab: 384 
 const OPTIONS = { prompt: [5, 77, 300, 12], max_tokens: 16, seed: 7, ignore_eos: true }
 
 /** The files of the package at their places in it. @type {Record<string, import('../../demo/server.mjs').Handler>} */
-const packageRoutes = Object.fromEntries(['dist/web/client.js', 'dist/web/worker.js', 'dist/web/index.js', 'dist/web/template.js', 'dist/nibble-simd128.wasm', 'dist/nibble-relaxed.wasm'].map((path) => [`/package/${path}`, (_, response) => {
-  if (path.endsWith('worker.js')) response.setHeader('content-security-policy', headersFor('/worker.js')['content-security-policy'])
+const packageRoutes = Object.fromEntries(['dist/web/client.js', 'dist/web/worker.js', 'dist/web/index.js', 'dist/web/template.js', 'dist/web/team.js', 'dist/web/thread.js',
+  ...['simd128', 'relaxed', 'simd128-threads', 'relaxed-threads'].map((name) => `dist/nibble-${name}.wasm`)].map((path) => [`/package/${path}`, (_, response) => {
+  if (/worker|thread/.test(path)) response.setHeader('content-security-policy', headersFor(path.replace(/.*\//, '/'))['content-security-policy'])
   response.setHeader('content-type', path.endsWith('.js') ? 'text/javascript' : 'application/wasm')
   response.end(readFileSync(new URL(`../../${path}`, import.meta.url)))
 }]))

@@ -76,7 +76,7 @@ describe('loading', () => {
     const again = async () => {
       await page.click('#change')
       await page.waitForSelector('#chooser:not([hidden])')
-      assert.equal(page.workers().length, 0)
+      await until(() => page.workers().length === 0, 'the worker and its threads are gone')
     }
     await again()
     await page.fill('#url', '/model.gguf')
