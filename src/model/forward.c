@@ -26,7 +26,8 @@ static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, s
   bytes[n++] = b * c->d_ff;                                       // up
   bytes[n++] = b * c->d_model;                                    // branch
   bytes[n++] = b * c->n_rot;                                      // cos_sin
-  bytes[n++] = nb_attention_scratch(n_ctx, c->head_dim) * sizeof(float);  // scores
+  bytes[n++] = nb_attention_scratch(c->n_heads, c->n_kv_heads, c->head_dim) * sizeof(float);          // att_scratch
+  bytes[n++] = nb_attention_partials(c->n_heads, c->head_dim, n_ctx, n_batch) * sizeof(float);        // att_partials
   bytes[n++] = c->n_rot / 2 * sizeof(double);                     // inv_freq
   bytes[n++] = (size_t)NB_HEAD_TILE * c->n_vocab * sizeof(float); // logits
   bytes[n++] = nb_act_bytes(NB_ACT_Q8_32, n_batch, nb_align_up(max_cols(c), 32));
@@ -48,7 +49,7 @@ nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t 
   size_t bytes[16];
   const size_t n = buffer_bytes(c, cache->n_ctx, n_batch, bytes);
   void **fields[] = {(void **)&p->x, (void **)&p->xn, (void **)&p->q, (void **)&p->k, (void **)&p->v, (void **)&p->att, (void **)&p->gate,
-                     (void **)&p->up, (void **)&p->branch, (void **)&p->cos_sin, (void **)&p->scores, (void **)&p->inv_freq,
+                     (void **)&p->up, (void **)&p->branch, (void **)&p->cos_sin, (void **)&p->att_scratch, (void **)&p->att_partials, (void **)&p->inv_freq,
                      (void **)&p->logits, &p->act_buffer[NB_ACT_Q8_32], &p->act_buffer[NB_ACT_Q8_256]};
   for (size_t i = 0; i < n; i++) {
     *fields[i] = aligned_alloc(ALIGN, (size_t)nb_align_up(bytes[i] ? bytes[i] : 1, ALIGN));
@@ -66,7 +67,7 @@ nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t 
 }
 
 void nb_pass_free(nb_pass *p) {
-  void *all[] = {p->x, p->xn, p->q, p->k, p->v, p->att, p->gate, p->up, p->branch, p->cos_sin, p->scores, p->inv_freq, p->logits,
+  void *all[] = {p->x, p->xn, p->q, p->k, p->v, p->att, p->gate, p->up, p->branch, p->cos_sin, p->att_scratch, p->att_partials, p->inv_freq, p->logits,
                  p->act_buffer[NB_ACT_Q8_32], p->act_buffer[NB_ACT_Q8_256]};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   *p = (nb_pass){0};
@@ -139,8 +140,10 @@ void nb_pass_attention(nb_pass *p, const nb_layer *l) {
     nb_f32_to_f16_row(nb_kvcache_k(p->cache, p->layer, p->pos + (uint32_t)t), p->k + t * kv, kv);
     nb_f32_to_f16_row(nb_kvcache_v(p->cache, p->layer, p->pos + (uint32_t)t), p->v + t * kv, kv);
   }
-  nb_attention(p->att, p->q, p->n, nb_kvcache_k(p->cache, p->layer, 0), nb_kvcache_v(p->cache, p->layer, 0), kv, c->n_heads, c->n_kv_heads,
-               c->head_dim, 0, p->pos + 1, scale, p->scores);
+  const nb_attention_call call = {.out = p->att, .q = p->q, .n_queries = p->n, .k = nb_kvcache_k(p->cache, p->layer, 0), .v = nb_kvcache_v(p->cache, p->layer, 0),
+                                  .kv_stride = kv, .n_heads = c->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim, .first = 0, .n = p->pos + 1,
+                                  .scale = scale, .partials = p->att_partials};
+  nb_attention(&call, p->att_scratch);
   set_input(p, p->att, p->n, q);
   multiply(p, &l->attn_output, p->branch);
   add_bias(p, p->branch, l->attn_output_bias, c->d_model);
