@@ -58,6 +58,6 @@ size_t nb_attention_scratch(size_t n_heads, size_t n_kv_heads, size_t head_dim) 
   return rows * (NB_ATTENTION_CHUNK + width + 2 * nb_attention_part_size(head_dim)) + NB_ATTENTION_POSITIONS * width;
 }
 
-size_t nb_attention_partials(size_t n_heads, size_t head_dim, size_t n_rows, size_t n_queries) {
-  return least(n_queries, NB_ATTENTION_SPLIT) * n_heads * nb_attention_chunks(n_rows) * nb_attention_part_size(head_dim);
+uint64_t nb_attention_partials(size_t n_heads, size_t head_dim, size_t n_rows, size_t n_queries) {
+  return (uint64_t)least(n_queries, NB_ATTENTION_SPLIT) * n_heads * nb_attention_chunks(n_rows) * nb_attention_part_size(head_dim);
 }

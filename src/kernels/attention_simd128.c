@@ -1,8 +1,10 @@
 // Attention, strict SIMD. The rows of a unit, each a query of one head, share their KV head's keys and values: a tile of
-// NB_ATTENTION_POSITIONS is widened to floats, then used by all rows, 2 or 3 of them at a time:
+// NB_ATTENTION_POSITIONS is widened to floats, then used by all rows, up to 4 of them at a time:
 //
-//     scores   2 or 3 rows x 4 positions    a lane holds every 4th product: 4 partial sums, folded for 4 positions at once
-//     values   2 or 3 rows x 16 columns     a lane holds a column: positions follow one another
+//     scores   4 rows x 2 positions or 2 x 4    a lane holds every 4th product: 4 partial sums, folded for 4 scores at once
+//     values   4 rows x 8 columns or 2 x 16     a lane holds a column: positions follow one another
+//
+// which is what V8 keeps in 16 registers.
 //
 //     scratch:  scores [rows, CHUNK]  |  queries times scale [rows, width]  |  sums, next part [rows, part] each  |  tile [POSITIONS, width]
 //
@@ -24,24 +26,26 @@ NB_INLINE size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 // Rows of the cache to floats [count up to a multiple of 4, width]. Infinities and NaN are the halves whose magnitude is 0x7c00 or more;
 // the tiles that have one are widened again, with the code for them.
-static void widen(float *tile, const uint16_t *rows, size_t kv_stride, size_t count, size_t head_dim) {
+static __attribute__((noinline)) void widen(float *tile, const uint16_t *rows, size_t kv_stride, size_t count, size_t head_dim) {
   const size_t width = nb_attention_width(head_dim);
-  const v128_t mask = nb_hoisted_splat(0x8fffffff), factor = nb_hoisted_splat(nb_f32_bits(0x1p112f));
-  v128_t top = wasm_i32x4_const_splat(0);
+  static const uint32_t bits = 0x8fffffff, two_to_112 = 0x77800000;
+  const v128_t mask = nb_splat_from(&bits), factor = nb_splat_from(&two_to_112);
+  const v128_t zero = wasm_i32x4_splat(0);
+  v128_t top = zero;
   float *to = tile;
   for (size_t p = 0; p < count; p++, rows += kv_stride, to += width) {
     size_t i = 0;
     for (; i + 8 <= head_dim; i += 8) {
       const v128_t h = wasm_v128_load(rows + i);
       top = wasm_u16x8_max(top, wasm_i16x8_shl(h, 1));
-      const v128_t low = wasm_i32x4_shl(wasm_i32x4_extend_low_i16x8(h), 13), high = wasm_i32x4_shl(wasm_i32x4_extend_high_i16x8(h), 13);
-      wasm_v128_store(to + i, wasm_f32x4_mul(wasm_v128_and(low, mask), factor));
-      wasm_v128_store(to + i + 4, wasm_f32x4_mul(wasm_v128_and(high, mask), factor));
+      const v128_t low = wasm_i16x8_shuffle(zero, h, 0, 8, 1, 9, 2, 10, 3, 11), high = wasm_i16x8_shuffle(zero, h, 4, 12, 5, 13, 6, 14, 7, 15);
+      wasm_v128_store(to + i, wasm_f32x4_mul(wasm_v128_and(wasm_i32x4_shr(low, 3), mask), factor));
+      wasm_v128_store(to + i + 4, wasm_f32x4_mul(wasm_v128_and(wasm_i32x4_shr(high, 3), mask), factor));
     }
     for (; i < head_dim; i++) to[i] = nb_f16_to_f32(rows[i]);
     for (; i < width; i++) to[i] = 0;
   }
-  if (wasm_v128_any_true(wasm_u16x8_ge(top, wasm_u16x8_const_splat(0xf800)))) {
+  if (wasm_v128_any_true(wasm_u16x8_ge(top, wasm_i16x8_splat((int16_t)0xf800)))) {
     rows -= count * kv_stride;
     for (size_t p = 0; p < count; p++) {
       for (size_t i = 0; i < head_dim; i++) tile[p * width + i] = nb_f16_to_f32(rows[p * kv_stride + i]);
@@ -52,63 +56,81 @@ static void widen(float *tile, const uint16_t *rows, size_t kv_stride, size_t co
 
 // scores[r * CHUNK + p] = row r of q . key p, for n_rows rows and count positions and up to 3 more.
 NB_INLINE void score(float *scores, const float *q, const float *keys, size_t n_rows, size_t count, size_t width) {
-  const v128_t zero = wasm_f32x4_const_splat(0);
-  for (size_t p = 0; p < count; p += 4, keys += 4 * width) {
-    v128_t s[3][4];
-    for (size_t r = 0; r < n_rows; r++) {
-      for (int j = 0; j < 4; j++) s[r][j] = zero;
-    }
+  const size_t n = n_rows <= 2 ? 4 : 2;  // positions
+  for (size_t p = 0; p < count; p += n, keys += n * width) {
+    v128_t s[4 * 4];
+    for (size_t a = 0; a < n_rows * n; a++) s[a] = wasm_f32x4_splat(0);
     for (size_t i = 0; i < width; i += 4) {
       v128_t k[4];
-      for (size_t j = 0; j < 4; j++) k[j] = wasm_v128_load(keys + j * width + i);
+      for (size_t j = 0; j < n; j++) k[j] = wasm_v128_load(keys + i + j * width);
       for (size_t r = 0; r < n_rows; r++) {
-        const v128_t x = wasm_v128_load(q + r * width + i);
-        for (int j = 0; j < 4; j++) s[r][j] = wasm_f32x4_add(s[r][j], wasm_f32x4_mul(x, k[j]));
+        const v128_t x = wasm_v128_load(q + i + r * width);
+        for (size_t j = 0; j < n; j++) s[r * n + j] = wasm_f32x4_add(s[r * n + j], wasm_f32x4_mul(x, k[j]));
       }
     }
-    for (size_t r = 0; r < n_rows; r++) wasm_v128_store(scores + r * CHUNK + p, nb_sum4_f32(s[r][0], s[r][1], s[r][2], s[r][3]));
+    for (size_t r = 0; r < n_rows; r += 4 / n) {
+      const size_t next = r + 1 < n_rows ? r + 1 : r;
+      const v128_t sums = nb_sum4_f32(s[r * n], s[r * n + 1], s[n == 4 ? r * n + 2 : next * n], s[n == 4 ? r * n + 3 : next * n + 1]);
+      if (n == 4) wasm_v128_store(scores + r * CHUNK + p, sums);
+      if (n == 2) wasm_v128_store64_lane(scores + r * CHUNK + p, sums, 0);
+      if (n == 2 && next > r) wasm_v128_store64_lane(scores + next * CHUNK + p, sums, 1);
+    }
   }
 }
 
-// parts[r * part + i] += sum over p of weights[r * CHUNK + p] * values[p, i] for `columns` columns from i on.
-NB_INLINE void add_columns(float *parts, const float *weights, const float *values, size_t n_rows, size_t columns, size_t count, size_t width,
-                           size_t part) {
-  const size_t n = columns / 4;
-  v128_t s[3][4];
+// parts[r * part + i] += sum over p of weights[r * CHUNK + p] * values[p, i] for 4 * n columns from i on.
+NB_INLINE void add_columns(float *parts, const float *weights, const float *values, size_t n_rows, size_t n, size_t count, size_t width, size_t part) {
+  v128_t s[4 * 4];
   for (size_t r = 0; r < n_rows; r++) {
-    for (size_t j = 0; j < n; j++) s[r][j] = wasm_v128_load(parts + r * part + 4 * j);
+    for (size_t j = 0; j < n; j++) s[r * n + j] = wasm_v128_load(parts + r * part + 4 * j);
   }
-  for (size_t p = 0; p < count; p++) {
+  for (size_t p = 0; p < count; p++, weights++, values += width) {
     v128_t v[4];
-    for (size_t j = 0; j < n; j++) v[j] = wasm_v128_load(values + p * width + 4 * j);
+    for (size_t j = 0; j < n; j++) v[j] = wasm_v128_load(values + 4 * j);
     for (size_t r = 0; r < n_rows; r++) {
-      const v128_t w = wasm_v128_load32_splat(weights + r * CHUNK + p);
-      for (size_t j = 0; j < n; j++) s[r][j] = wasm_f32x4_add(s[r][j], wasm_f32x4_mul(w, v[j]));
+      const v128_t w = wasm_v128_load32_splat(weights + r * CHUNK);
+      for (size_t j = 0; j < n; j++) s[r * n + j] = wasm_f32x4_add(s[r * n + j], wasm_f32x4_mul(w, v[j]));
     }
   }
   for (size_t r = 0; r < n_rows; r++) {
-    for (size_t j = 0; j < n; j++) wasm_v128_store(parts + r * part + 4 * j, s[r][j]);
+    for (size_t j = 0; j < n; j++) wasm_v128_store(parts + r * part + 4 * j, s[r * n + j]);
   }
 }
 
 NB_INLINE void add_values(float *parts, const float *weights, const float *values, size_t n_rows, size_t count, size_t width, size_t part) {
+  const size_t n = n_rows <= 2 ? 4 : 2;
   size_t i = 0;
-  for (; i + 16 <= width; i += 16) add_columns(parts + i, weights, values + i, n_rows, 16, count, width, part);
-  for (; i < width; i += 4) add_columns(parts + i, weights, values + i, n_rows, 4, count, width, part);
+  for (; i + 4 * n <= width; i += 4 * n) add_columns(parts + i, weights, values + i, n_rows, n, count, width, part);
+  for (; i < width; i += 4) add_columns(parts + i, weights, values + i, n_rows, 1, count, width, part);
 }
 
-static void score1(float *s, const float *q, const float *k, size_t count, size_t width) { score(s, q, k, 1, count, width); }
-static void score2(float *s, const float *q, const float *k, size_t count, size_t width) { score(s, q, k, 2, count, width); }
-static void score3(float *s, const float *q, const float *k, size_t count, size_t width) { score(s, q, k, 3, count, width); }
-static void add_values1(float *s, const float *w, const float *v, size_t count, size_t width, size_t part) { add_values(s, w, v, 1, count, width, part); }
-static void add_values2(float *s, const float *w, const float *v, size_t count, size_t width, size_t part) { add_values(s, w, v, 2, count, width, part); }
-static void add_values3(float *s, const float *w, const float *v, size_t count, size_t width, size_t part) { add_values(s, w, v, 3, count, width, part); }
+// With its common values known, width costs no registers and no additions to addresses.
+#define NB_ROWS(N)                                                                                                                            \
+  static __attribute__((noinline)) void score##N(float *s, const float *q, const float *k, size_t count, size_t width) {                      \
+    if (width == 64) score(s, q, k, N, count, 64);                                                                                            \
+    else if (width == 128) score(s, q, k, N, count, 128);                                                                                     \
+    else score(s, q, k, N, count, width);                                                                                                     \
+  }                                                                                                                                           \
+  static __attribute__((noinline)) void add_values##N(float *s, const float *w, const float *v, size_t count, size_t width, size_t part) {    \
+    if (width == 64) add_values(s, w, v, N, count, 64, part);                                                                                 \
+    else if (width == 128) add_values(s, w, v, N, count, 128, part);                                                                          \
+    else add_values(s, w, v, N, count, width, part);                                                                                          \
+  }
+NB_ROWS(1)
+NB_ROWS(2)
+NB_ROWS(3)
+NB_ROWS(4)
 
-// How many rows of those left are taken together.
-NB_INLINE size_t rows_of(size_t left) { return left == 2 || left == 4 ? 2 : left >= 3 ? 3 : 1; }
+typedef void score_fn(float *scores, const float *q, const float *keys, size_t count, size_t width);
+typedef void add_values_fn(float *parts, const float *weights, const float *values, size_t count, size_t width, size_t part);
+static score_fn *const SCORE[] = {0, score1, score2, score3, score4};
+static add_values_fn *const ADD_VALUES[] = {0, add_values1, add_values2, add_values3, add_values4};
+
+// How many rows of those left are taken together: none alone where there are others.
+NB_INLINE size_t rows_of(size_t left) { return left == 5 ? 3 : least(left, 4); }
 
 // Scores to weights, in place; returns their sum and sets the greatest score. The row has room for n up to the next multiple of 16.
-static float weigh(float *scores, size_t n, float *max) {
+static __attribute__((noinline)) float weigh(float *scores, size_t n, float *max) {
   const size_t whole = (n + 15) / 16 * 16;
   for (size_t i = n; i < whole; i++) scores[i] = -INFINITY;
   v128_t tops[4];
@@ -121,13 +143,14 @@ static float weigh(float *scores, size_t n, float *max) {
   top = wasm_f32x4_pmax(top, wasm_i32x4_shuffle(top, top, 1, 0, 3, 2));
   *max = wasm_f32x4_extract_lane(top, 0);
   top = wasm_f32x4_splat(*max);
-  const v128_t zero = wasm_f32x4_const_splat(0);
+  const v128_t zero = wasm_f32x4_splat(0);
   v128_t s[4] = {zero, zero, zero, zero};
   for (size_t i = 0; i < whole; i += 16) {
+    v128_t e[4];
+    for (size_t j = 0; j < 4; j++) e[j] = nb_exp_f32x4(wasm_f32x4_sub(wasm_v128_load(scores + i + 4 * j), top));
     for (size_t j = 0; j < 4; j++) {
-      const v128_t e = nb_exp_f32x4(wasm_f32x4_sub(wasm_v128_load(scores + i + 4 * j), top));
-      wasm_v128_store(scores + i + 4 * j, e);
-      s[j] = wasm_f32x4_add(s[j], e);
+      wasm_v128_store(scores + i + 4 * j, e[j]);
+      s[j] = wasm_f32x4_add(s[j], e[j]);
     }
   }
   return nb_fold_f32x4(s[0], s[1], s[2], s[3]);
@@ -145,9 +168,12 @@ void nb_attention_unit_simd128(const nb_attention_call *c, size_t unit, float *s
   const size_t group = c->n_heads / c->n_kv_heads, head_dim = c->head_dim, width = nb_attention_width(head_dim), part = nb_attention_part_size(head_dim);
   const rows all = {(s.t1 - s.t0) * group, group, c->n + s.t0};
   float *scores = scratch, *q = scores + all.n * CHUNK, *sums = q + all.n * width, *next = sums + all.n * part, *tile = next + all.n * part;
+  const float scale = c->scale;
   for (size_t r = 0; r < all.n; r++) {
     const float *from = c->q + ((s.t0 + r / group) * c->n_heads + s.kv * group + r % group) * head_dim;
-    for (size_t i = 0; i < width; i++) q[r * width + i] = i < head_dim ? from[i] * c->scale : 0;
+    float *to = q + r * width;
+    for (size_t i = 0; i < head_dim; i++) to[i] = from[i] * scale;
+    for (size_t i = head_dim; i < width; i++) to[i] = 0;
   }
   for (size_t chunk = s.chunk0; chunk < s.chunk1; chunk++) {
     const size_t start = chunk * CHUNK, at = (c->first + start) * c->kv_stride + s.kv * head_dim;
@@ -161,7 +187,7 @@ void nb_attention_unit_simd128(const nb_attention_call *c, size_t unit, float *s
       for (size_t r = row0, n; r < all.n; r += n) {
         n = rows_of(all.n - r);
         const size_t length = length_of(&all, r + n - 1) - start;
-        if (length > p) (n == 3 ? score3 : n == 2 ? score2 : score1)(scores + r * CHUNK + p, q + r * width, tile, least(count, length - p), width);
+        if (length > p) SCORE[n](scores + r * CHUNK + p, q + r * width, tile, least(count, length - p), width);
       }
     }
     for (size_t r = row0; r < all.n; r++) {
@@ -176,7 +202,7 @@ void nb_attention_unit_simd128(const nb_attention_call *c, size_t unit, float *s
         n = rows_of(all.n - r);
         // Together up to the length of the shortest, then each by itself: what a query may not see could be infinite.
         const size_t shortest = least(count, length_of(&all, r) - start > p ? length_of(&all, r) - start - p : 0);
-        (n == 3 ? add_values3 : n == 2 ? add_values2 : add_values1)(parts + r * part, scores + r * CHUNK + p, tile, shortest, width, part);
+        ADD_VALUES[n](parts + r * part, scores + r * CHUNK + p, tile, shortest, width, part);
         for (size_t i = r; i < r + n; i++) {
           const size_t length = least(count, length_of(&all, i) - start > p ? length_of(&all, i) - start - p : 0);
           if (length > shortest) add_values1(parts + i * part, scores + i * CHUNK + p + shortest, tile + shortest * width, length - shortest, width, part);

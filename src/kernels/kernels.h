@@ -111,7 +111,7 @@ void nb_f32_to_f16_row(uint16_t *y, const float *x, size_t n);
 // summed in 16 partial sums as above; values times weights are added in order of position. Chunks are added in order of position, both
 // sides scaled by exp(own greatest score - greatest so far); at the end comes the inverse of the sum of weights. So the result for a query
 // depends neither on the other queries of the call nor on who computes which unit.
-// Infinities and NaN among the scores that a query sees make its head's result NaN; those among its values show in their column.
+// A NaN or +infinity among the scores that a query sees makes its head's result NaN; infinities and NaN among the values show in their column.
 typedef struct nb_attention_call {
   float *out;            // [n_queries, n_heads, head_dim]
   const float *q;        // [n_queries, n_heads, head_dim]
@@ -137,6 +137,6 @@ void nb_attention(const nb_attention_call *c, float *scratch);
 
 // Floats of scratch for one thread, and of partials for calls with up to n_rows = n + n_queries - 1 rows and n_queries queries.
 size_t nb_attention_scratch(size_t n_heads, size_t n_kv_heads, size_t head_dim);
-size_t nb_attention_partials(size_t n_heads, size_t head_dim, size_t n_rows, size_t n_queries);
+uint64_t nb_attention_partials(size_t n_heads, size_t head_dim, size_t n_rows, size_t n_queries);
 
 #endif

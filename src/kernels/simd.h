@@ -34,11 +34,11 @@
 
 #define NB_INLINE static inline __attribute__((always_inline))
 
-// A constant in all lanes that compilers take for a variable: V8 builds constants anew in every turn of a loop, with three instructions
-// each, where it keeps a variable in a register or in memory.
-NB_INLINE v128_t nb_hoisted_splat(uint32_t bits) {
-  __asm__("" : "+r"(bits));
-  return wasm_i32x4_splat((int32_t)bits);
+// *constant in all lanes, for loops: V8 builds a constant it knows anew in every turn, with three instructions, so this one comes from
+// memory, through a pointer that compilers know nothing about.
+NB_INLINE v128_t nb_splat_from(const void *constant) {
+  __asm__("" : "+r"(constant));
+  return wasm_v128_load32_splat(constant);
 }
 
 #ifdef NB_RELAXED

@@ -13,7 +13,7 @@ static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 static size_t max_cols(const nb_config *c) { return max_size(max_size(c->d_model, c->d_ff), (size_t)c->n_heads * c->head_dim); }
 
 // Sizes of all buffers, in the order of the fields; plan and allocation walk the same list.
-static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, size_t bytes[16]) {
+static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, uint64_t bytes[16]) {
   const size_t b = n_batch * sizeof(float), q = (size_t)c->n_heads * c->head_dim, kv = (size_t)c->n_kv_heads * c->head_dim;
   size_t n = 0;
   bytes[n++] = b * c->d_model;                                    // x
@@ -26,8 +26,8 @@ static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, s
   bytes[n++] = b * c->d_ff;                                       // up
   bytes[n++] = b * c->d_model;                                    // branch
   bytes[n++] = b * c->n_rot;                                      // cos_sin
-  bytes[n++] = nb_attention_scratch(c->n_heads, c->n_kv_heads, c->head_dim) * sizeof(float);          // att_scratch
-  bytes[n++] = nb_attention_partials(c->n_heads, c->head_dim, n_ctx, n_batch) * sizeof(float);        // att_partials
+  bytes[n++] = nb_attention_scratch(c->n_heads, c->n_kv_heads, c->head_dim) * sizeof(float);    // att_scratch
+  bytes[n++] = nb_attention_partials(c->n_heads, c->head_dim, n_ctx, n_batch) * sizeof(float);  // att_partials
   bytes[n++] = c->n_rot / 2 * sizeof(double);                     // inv_freq
   bytes[n++] = (size_t)NB_HEAD_TILE * c->n_vocab * sizeof(float); // logits
   bytes[n++] = nb_act_bytes(NB_ACT_Q8_32, n_batch, nb_align_up(max_cols(c), 32));
@@ -36,7 +36,7 @@ static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, s
 }
 
 uint64_t nb_pass_bytes(const nb_model *m, uint32_t n_ctx, size_t n_batch) {
-  size_t bytes[16];
+  uint64_t bytes[16];
   const size_t n = buffer_bytes(&m->config, n_ctx, n_batch, bytes);
   uint64_t sum = 0;
   for (size_t i = 0; i < n; i++) sum += nb_align_up(bytes[i], ALIGN);
@@ -46,13 +46,14 @@ uint64_t nb_pass_bytes(const nb_model *m, uint32_t n_ctx, size_t n_batch) {
 nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t n_batch, bool float_activations, nb_error *err) {
   *p = (nb_pass){.model = m, .cache = cache, .float_activations = float_activations, .n_batch = n_batch};
   const nb_config *c = &m->config;
-  size_t bytes[16];
+  uint64_t bytes[16];
   const size_t n = buffer_bytes(c, cache->n_ctx, n_batch, bytes);
   void **fields[] = {(void **)&p->x, (void **)&p->xn, (void **)&p->q, (void **)&p->k, (void **)&p->v, (void **)&p->att, (void **)&p->gate,
-                     (void **)&p->up, (void **)&p->branch, (void **)&p->cos_sin, (void **)&p->att_scratch, (void **)&p->att_partials, (void **)&p->inv_freq,
-                     (void **)&p->logits, &p->act_buffer[NB_ACT_Q8_32], &p->act_buffer[NB_ACT_Q8_256]};
+                     (void **)&p->up, (void **)&p->branch, (void **)&p->cos_sin, (void **)&p->att_scratch, (void **)&p->att_partials,
+                     (void **)&p->inv_freq, (void **)&p->logits, &p->act_buffer[NB_ACT_Q8_32], &p->act_buffer[NB_ACT_Q8_256]};
   for (size_t i = 0; i < n; i++) {
-    *fields[i] = aligned_alloc(ALIGN, (size_t)nb_align_up(bytes[i] ? bytes[i] : 1, ALIGN));
+    size_t size;
+    if (nb_to_size(nb_align_up(bytes[i] ? bytes[i] : 1, ALIGN), &size)) *fields[i] = aligned_alloc(ALIGN, size);
     if (!*fields[i]) {
       nb_pass_free(p);
       return nb_fail_nomem(err, "the working memory of a session", nb_pass_bytes(m, cache->n_ctx, n_batch));
@@ -67,8 +68,8 @@ nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t 
 }
 
 void nb_pass_free(nb_pass *p) {
-  void *all[] = {p->x, p->xn, p->q, p->k, p->v, p->att, p->gate, p->up, p->branch, p->cos_sin, p->att_scratch, p->att_partials, p->inv_freq, p->logits,
-                 p->act_buffer[NB_ACT_Q8_32], p->act_buffer[NB_ACT_Q8_256]};
+  void *all[] = {p->x, p->xn, p->q, p->k, p->v, p->att, p->gate, p->up, p->branch, p->cos_sin, p->att_scratch, p->att_partials, p->inv_freq,
+                 p->logits, p->act_buffer[NB_ACT_Q8_32], p->act_buffer[NB_ACT_Q8_256]};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   *p = (nb_pass){0};
 }
@@ -140,9 +141,10 @@ void nb_pass_attention(nb_pass *p, const nb_layer *l) {
     nb_f32_to_f16_row(nb_kvcache_k(p->cache, p->layer, p->pos + (uint32_t)t), p->k + t * kv, kv);
     nb_f32_to_f16_row(nb_kvcache_v(p->cache, p->layer, p->pos + (uint32_t)t), p->v + t * kv, kv);
   }
-  const nb_attention_call call = {.out = p->att, .q = p->q, .n_queries = p->n, .k = nb_kvcache_k(p->cache, p->layer, 0), .v = nb_kvcache_v(p->cache, p->layer, 0),
-                                  .kv_stride = kv, .n_heads = c->n_heads, .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim, .first = 0, .n = p->pos + 1,
-                                  .scale = scale, .partials = p->att_partials};
+  const nb_attention_call call = {.out = p->att, .q = p->q, .n_queries = p->n, .k = nb_kvcache_k(p->cache, p->layer, 0),
+                                  .v = nb_kvcache_v(p->cache, p->layer, 0), .kv_stride = kv, .n_heads = c->n_heads,
+                                  .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim, .first = 0, .n = p->pos + 1, .scale = scale,
+                                  .partials = p->att_partials};
   nb_attention(&call, p->att_scratch);
   set_input(p, p->att, p->n, q);
   multiply(p, &l->attn_output, p->branch);

@@ -2,7 +2,7 @@
 // caches of several lengths.
 //
 //   attention                                        natively: SIMD goes through SIMDe, so these are not the figures that ship
-//   node wasm/wasi.mjs build/wasm-simd128/attention_main.wasm [SHAPES]
+//   node wasm/wasi.mjs build/wasm-simd128/attention_main.wasm [SHAPES [QUERIES]]
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -30,7 +30,7 @@ static void measure(const shape *s, size_t n, size_t n_queries) {
   uint16_t *k = aligned_alloc(16, rows * width * 2), *v = aligned_alloc(16, rows * width * 2);
   float *q = malloc(size * sizeof *q), *out = malloc(size * sizeof *out);
   float *scratch = aligned_alloc(16, (nb_attention_scratch(s->n_heads, s->n_kv_heads, s->head_dim) * sizeof *scratch + 15) / 16 * 16);
-  float *partials = aligned_alloc(16, (nb_attention_partials(s->n_heads, s->head_dim, rows, n_queries) * sizeof *partials + 15) / 16 * 16);
+  float *partials = aligned_alloc(16, (size_t)(nb_attention_partials(s->n_heads, s->head_dim, rows, n_queries) * sizeof *partials + 15) / 16 * 16);
   if (!k || !v || !q || !out || !scratch || !partials) abort();
   for (size_t i = 0; i < rows * width; i++) k[i] = nb_f32_to_f16(random_float(&state)), v[i] = nb_f32_to_f16(random_float(&state));
   random_floats(q, size, &state);
@@ -56,9 +56,10 @@ int main(int argc, char **argv) {
   static const shape SHAPES[] = {{9, 3, 64}, {14, 2, 64}, {32, 8, 64}, {16, 8, 128}, {32, 32, 128}};
   static const size_t CONTEXTS[] = {64, 512, 2048, 4096};
   const size_t shapes = argc > 1 ? strtoul(argv[1], NULL, 10) : sizeof SHAPES / sizeof *SHAPES;
+  const size_t only = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;  // this many queries, where given
   for (size_t i = 0; i < shapes && i < sizeof SHAPES / sizeof *SHAPES; i++) {
-    for (size_t j = 0; j < sizeof CONTEXTS / sizeof *CONTEXTS; j++) measure(&SHAPES[i], CONTEXTS[j], 1);
-    for (size_t j = 0; j < sizeof CONTEXTS / sizeof *CONTEXTS; j++) measure(&SHAPES[i], CONTEXTS[j] - 63, 64);
+    for (size_t j = 0; j < sizeof CONTEXTS / sizeof *CONTEXTS; j++) if (only != 64) measure(&SHAPES[i], CONTEXTS[j], 1);
+    for (size_t j = 0; j < sizeof CONTEXTS / sizeof *CONTEXTS; j++) if (only != 1) measure(&SHAPES[i], CONTEXTS[j] - 63, 64);
   }
   return 0;
 }
