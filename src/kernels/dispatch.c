@@ -73,9 +73,4 @@ void nb_rope(float *x, size_t n_heads, size_t head_dim, size_t n_rot, nb_rope_or
 
 void nb_f32_to_f16_row(uint16_t *y, const float *x, size_t n) { BEST(nb_f32_to_f16_row)(y, x, n); }
 
-void nb_attention(float *out, const float *q, size_t n_queries, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads,
-                  size_t n_kv_heads, size_t head_dim, size_t first, size_t n, float scale, float *scratch) {
-  BEST(nb_attention)(out, q, n_queries, k, v, kv_stride, n_heads, n_kv_heads, head_dim, first, n, scale, scratch);
-}
-
-size_t nb_attention_scratch(size_t n_rows, size_t head_dim) { return NB_ATTENTION_TILE * (n_rows + head_dim); }
+void nb_attention_unit(const nb_attention_call *c, size_t unit, float *scratch) { BEST(nb_attention_unit)(c, unit, scratch); }

@@ -100,14 +100,44 @@ void nb_rope(float *x, size_t n_heads, size_t head_dim, size_t n_rot, nb_rope_or
 
 void nb_f32_to_f16_row(uint16_t *y, const float *x, size_t n);
 
-// Causal attention of queries at neighbouring positions over a cache of f16 keys and values.
-//   q    [n_queries, n_heads, head_dim] floats
-//   k, v [n_ctx, n_kv_heads * head_dim] f16: row p at k + p * kv_stride; heads h of a group of n_heads / n_kv_heads share KV head h / group
-//   first, n: query t attends to the rows first .. first + n + t - 1; n >= 1
-//   out  [n_queries, n_heads, head_dim];   scratch [nb_attention_scratch(n + n_queries - 1, head_dim)] floats, aligned to 16 bytes
-// Scores: dot over head_dim in 16 partial sums as above, times scale; softmax; values added in order of position.
-void nb_attention(float *out, const float *q, size_t n_queries, const uint16_t *k, const uint16_t *v, size_t kv_stride, size_t n_heads,
-                  size_t n_kv_heads, size_t head_dim, size_t first, size_t n, float scale, float *scratch);
-size_t nb_attention_scratch(size_t n_rows, size_t head_dim);
+// ---- attention --------------------------------------------------------------------------------------------------------------
+
+#define NB_ATTENTION_CHUNK 128  // positions whose weights and values are summed by themselves: part of the result's definition
+
+// Causal attention of queries at neighbouring positions over a cache of f16 keys and values: query t attends to the rows
+// first .. first + n + t - 1.
+//
+// Scores: the query times scale, then the dot product with a key, in 4 partial sums (column i goes to i mod 4), folded (0+2)+(1+3).
+// The rows from `first` on are taken in chunks of NB_ATTENTION_CHUNK. In a chunk, weights are exp(score - greatest score of the chunk),
+// summed in 16 partial sums as above; values times weights are added in order of position. Chunks are added in order of position, both
+// sides scaled by exp(own greatest score - greatest so far); at the end comes the inverse of the sum of weights. So the result for a query
+// depends neither on the other queries of the call nor on who computes which unit.
+// A NaN or +infinity among the scores that a query sees makes its head's result NaN; infinities and NaN among the values show in their column.
+typedef struct nb_attention_call {
+  float *out;            // [n_queries, n_heads, head_dim]
+  const float *q;        // [n_queries, n_heads, head_dim]
+  size_t n_queries;      // >= 1
+  const uint16_t *k, *v; // [n_ctx, n_kv_heads * head_dim] f16: row p at k + p * kv_stride
+  size_t kv_stride;
+  size_t n_heads, n_kv_heads, head_dim;  // heads h of a group of n_heads / n_kv_heads share KV head h / group
+  size_t first, n;       // n >= 1
+  float scale;
+  float *partials;       // [nb_attention_partials(...)], aligned to 16 bytes: results of units on their way to the merge
+} nb_attention_call;
+
+// A call is so many units of work. Each may be done by any thread, at any time, in any order, each once.
+size_t nb_attention_units(const nb_attention_call *c);
+// scratch: [nb_attention_scratch(...)] floats of the thread's own, aligned to 16 bytes
+void nb_attention_unit(const nb_attention_call *c, size_t unit, float *scratch);
+// When all units are done, the results of so many rows (a row is a head of a query) are still to be merged: all or none. The rows of
+// [row0, row1) are independent of the others; it costs about 1/100 of the units.
+size_t nb_attention_merge_rows(const nb_attention_call *c);
+void nb_attention_merge(const nb_attention_call *c, size_t row0, size_t row1);
+// All of it, by the caller alone.
+void nb_attention(const nb_attention_call *c, float *scratch);
+
+// Floats of scratch for one thread, and of partials for calls with up to n_rows = n + n_queries - 1 rows and n_queries queries.
+size_t nb_attention_scratch(size_t n_heads, size_t n_kv_heads, size_t head_dim);
+uint64_t nb_attention_partials(size_t n_heads, size_t head_dim, size_t n_rows, size_t n_queries);
 
 #endif

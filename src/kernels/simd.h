@@ -34,6 +34,13 @@
 
 #define NB_INLINE static inline __attribute__((always_inline))
 
+// *constant in all lanes, for loops: V8 builds a constant it knows anew in every turn, with three instructions, so this one comes from
+// memory, through a pointer that compilers know nothing about.
+NB_INLINE v128_t nb_splat_from(const void *constant) {
+  __asm__("" : "+r"(constant));
+  return wasm_v128_load32_splat(constant);
+}
+
 #ifdef NB_RELAXED
 // Products of 16 signed bytes `a` with 16 bytes `w` of 0..127, neighbours added: 8 sums of 16 bits. Machines differ in what they do
 // with w >= 128 (signed or not) and with sums beyond 16 bits (wrapped or clamped), so kernels keep clear of both: then every
@@ -65,6 +72,13 @@ NB_INLINE v128_t nb_sum4_i32(v128_t a, v128_t b, v128_t c, v128_t d) {
   const v128_t ab = wasm_i32x4_add(wasm_i32x4_shuffle(a, b, 0, 4, 1, 5), wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
   const v128_t cd = wasm_i32x4_add(wasm_i32x4_shuffle(c, d, 0, 4, 1, 5), wasm_i32x4_shuffle(c, d, 2, 6, 3, 7));
   return wasm_i32x4_add(wasm_i64x2_shuffle(ab, cd, 0, 2), wasm_i64x2_shuffle(ab, cd, 1, 3));
+}
+
+// As nb_sum4_i32; a lane's sum is (0+2)+(1+3).
+NB_INLINE v128_t nb_sum4_f32(v128_t a, v128_t b, v128_t c, v128_t d) {
+  const v128_t ab = wasm_f32x4_add(wasm_i32x4_shuffle(a, b, 0, 4, 1, 5), wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+  const v128_t cd = wasm_f32x4_add(wasm_i32x4_shuffle(c, d, 0, 4, 1, 5), wasm_i32x4_shuffle(c, d, 2, 6, 3, 7));
+  return wasm_f32x4_add(wasm_i64x2_shuffle(ab, cd, 0, 2), wasm_i64x2_shuffle(ab, cd, 1, 3));
 }
 
 // Folds 16 partial sums as lanes.h says: s0 holds the sums 0..3, s1 4..7, and so on.

@@ -42,8 +42,6 @@ nb_matmul_fn nb_matmul_q4_0_q8_x8_simd128, nb_matmul_q4_0_q8_x8_relaxed;
 
 // ---- the rest -----------------------------------------------------------------------------------------------------------------
 
-#define NB_ATTENTION_TILE 16  // rows of scores, and positions, that attention works on together
-
 void nb_quantize_act_scalar(nb_act *a, const float *x);
 void nb_rms_norm_scalar(float *y, const float *x, const float *w, size_t n, float eps);
 void nb_add_scalar(float *y, const float *x, size_t n);
@@ -51,8 +49,7 @@ void nb_swiglu_scalar(float *gate, const float *up, size_t n);
 void nb_softmax_scalar(float *x, size_t n);
 void nb_rope_scalar(float *x, size_t n_heads, size_t head_dim, size_t n_rot, nb_rope_order order, const float *cos_sin);
 void nb_f32_to_f16_row_scalar(uint16_t *y, const float *x, size_t n);
-void nb_attention_scalar(float *out, const float *q, size_t n_queries, const uint16_t *k, const uint16_t *v, size_t kv_stride,
-                         size_t n_heads, size_t n_kv_heads, size_t head_dim, size_t first, size_t n, float scale, float *scratch);
+void nb_attention_unit_scalar(const nb_attention_call *c, size_t unit, float *scratch);
 
 void nb_quantize_act_simd128(nb_act *a, const float *x);
 void nb_rms_norm_simd128(float *y, const float *x, const float *w, size_t n, float eps);
@@ -61,7 +58,6 @@ void nb_swiglu_simd128(float *gate, const float *up, size_t n);
 void nb_softmax_simd128(float *x, size_t n);
 void nb_rope_simd128(float *x, size_t n_heads, size_t head_dim, size_t n_rot, nb_rope_order order, const float *cos_sin);
 void nb_f32_to_f16_row_simd128(uint16_t *y, const float *x, size_t n);
-void nb_attention_simd128(float *out, const float *q, size_t n_queries, const uint16_t *k, const uint16_t *v, size_t kv_stride,
-                         size_t n_heads, size_t n_kv_heads, size_t head_dim, size_t first, size_t n, float scale, float *scratch);
+void nb_attention_unit_simd128(const nb_attention_call *c, size_t unit, float *scratch);
 
 #endif

@@ -13,10 +13,10 @@ static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 static size_t max_cols(const nb_config *c) { return max_size(max_size(c->d_model, c->d_ff), (size_t)c->n_heads * c->head_dim); }
 
 // Floats of attention's scratch, of one thread.
-static size_t scratch_floats(const nb_config *c, uint32_t n_ctx) { return (size_t)nb_align_up(nb_attention_scratch(n_ctx, c->head_dim), 16); }
+static size_t scratch_floats(const nb_config *c) { return (size_t)nb_align_up(nb_attention_scratch(c->n_heads, c->n_kv_heads, c->head_dim), 16); }
 
 // Sizes of all buffers, in the order of the fields; plan and allocation walk the same list.
-static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, unsigned n_threads, size_t bytes[16]) {
+static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, unsigned n_threads, uint64_t bytes[16]) {
   const size_t b = n_batch * sizeof(float), q = (size_t)c->n_heads * c->head_dim, kv = (size_t)c->n_kv_heads * c->head_dim;
   size_t n = 0;
   bytes[n++] = b * c->d_model;                                    // x
@@ -29,7 +29,8 @@ static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, u
   bytes[n++] = b * c->d_ff;                                       // up
   bytes[n++] = b * c->d_model;                                    // branch
   bytes[n++] = b * c->n_rot;                                      // cos_sin
-  bytes[n++] = n_threads * scratch_floats(c, n_ctx) * sizeof(float);  // scratch
+  bytes[n++] = n_threads * scratch_floats(c) * sizeof(float);     // att_scratch
+  bytes[n++] = nb_attention_partials(c->n_heads, c->head_dim, n_ctx, n_batch) * sizeof(float);  // att_partials
   bytes[n++] = c->n_rot / 2 * sizeof(double);                     // inv_freq
   bytes[n++] = (size_t)NB_HEAD_TILE * c->n_vocab * sizeof(float); // logits
   bytes[n++] = nb_act_bytes(NB_ACT_Q8_32, n_batch, nb_align_up(max_cols(c), 32));
@@ -38,7 +39,7 @@ static size_t buffer_bytes(const nb_config *c, uint32_t n_ctx, size_t n_batch, u
 }
 
 uint64_t nb_pass_bytes(const nb_model *m, uint32_t n_ctx, size_t n_batch, unsigned n_threads) {
-  size_t bytes[16];
+  uint64_t bytes[16];
   const size_t n = buffer_bytes(&m->config, n_ctx, n_batch, n_threads, bytes);
   uint64_t sum = 0;
   for (size_t i = 0; i < n; i++) sum += nb_align_up(bytes[i], ALIGN);
@@ -48,13 +49,14 @@ uint64_t nb_pass_bytes(const nb_model *m, uint32_t n_ctx, size_t n_batch, unsign
 nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t n_batch, nb_team *team, bool float_activations, nb_error *err) {
   *p = (nb_pass){.model = m, .cache = cache, .team = team, .float_activations = float_activations, .n_batch = n_batch};
   const nb_config *c = &m->config;
-  size_t bytes[16];
+  uint64_t bytes[16];
   const size_t n = buffer_bytes(c, cache->n_ctx, n_batch, nb_team_size(team), bytes);
   void **fields[] = {(void **)&p->x, (void **)&p->xn, (void **)&p->q, (void **)&p->k, (void **)&p->v, (void **)&p->att, (void **)&p->gate,
-                     (void **)&p->up, (void **)&p->branch, (void **)&p->cos_sin, (void **)&p->scratch, (void **)&p->inv_freq,
-                     (void **)&p->logits, &p->act_buffer[NB_ACT_Q8_32], &p->act_buffer[NB_ACT_Q8_256]};
+                     (void **)&p->up, (void **)&p->branch, (void **)&p->cos_sin, (void **)&p->att_scratch, (void **)&p->att_partials,
+                     (void **)&p->inv_freq, (void **)&p->logits, &p->act_buffer[NB_ACT_Q8_32], &p->act_buffer[NB_ACT_Q8_256]};
   for (size_t i = 0; i < n; i++) {
-    *fields[i] = aligned_alloc(ALIGN, (size_t)nb_align_up(bytes[i] ? bytes[i] : 1, ALIGN));
+    size_t size;
+    if (nb_to_size(nb_align_up(bytes[i] ? bytes[i] : 1, ALIGN), &size)) *fields[i] = aligned_alloc(ALIGN, size);
     if (!*fields[i]) {
       nb_pass_free(p);
       return nb_fail_nomem(err, "the working memory of a session", nb_pass_bytes(m, cache->n_ctx, n_batch, nb_team_size(team)));
@@ -69,8 +71,8 @@ nb_status nb_pass_init(nb_pass *p, const nb_model *m, nb_kvcache *cache, size_t 
 }
 
 void nb_pass_free(nb_pass *p) {
-  void *all[] = {p->x, p->xn, p->q, p->k, p->v, p->att, p->gate, p->up, p->branch, p->cos_sin, p->scratch, p->inv_freq, p->logits,
-                 p->act_buffer[NB_ACT_Q8_32], p->act_buffer[NB_ACT_Q8_256]};
+  void *all[] = {p->x, p->xn, p->q, p->k, p->v, p->att, p->gate, p->up, p->branch, p->cos_sin, p->att_scratch, p->att_partials, p->inv_freq,
+                 p->logits, p->act_buffer[NB_ACT_Q8_32], p->act_buffer[NB_ACT_Q8_256]};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
   *p = (nb_pass){0};
 }
@@ -226,31 +228,37 @@ static void cache_token(nb_pass *p, size_t t, const void *unused) {
   nb_f32_to_f16_row(nb_kvcache_v(p->cache, p->layer, p->pos + (uint32_t)t), p->v + t * kv, kv);
 }
 
-#define ATTENTION_QUERIES 8  // of one unit of attention
+typedef struct attention_job {
+  nb_pass *p;
+  const nb_attention_call *call;
+  size_t units, rows;
+} attention_job;
 
-// A unit is a run of queries, or one group of heads of a single query.
 static void run_attention(nb_share *share, void *arg) {
-  nb_pass *p = arg;
-  const nb_config *c = &p->model->config;
-  const uint16_t *k = nb_kvcache_k(p->cache, p->layer, 0), *v = nb_kvcache_v(p->cache, p->layer, 0);
-  const size_t d = c->head_dim, q = c->n_heads * d, group = c->n_heads / c->n_kv_heads, kv = p->cache->stride;
-  const float scale = (float)(1 / sqrt(c->head_dim));
-  float *scratch = p->scratch + share->index * scratch_floats(c, p->cache->n_ctx);
-  const size_t units = p->n == 1 ? c->n_kv_heads : (p->n + ATTENTION_QUERIES - 1) / ATTENTION_QUERIES;
-  for (size_t u; (u = nb_team_claim(share)) < units;) {
-    if (p->n == 1) {
-      nb_attention(p->att + u * group * d, p->q + u * group * d, 1, k + u * d, v + u * d, kv, group, 1, d, 0, p->pos + 1, scale, scratch);
-    } else {
-      const size_t t = u * ATTENTION_QUERIES, n = p->n - t < ATTENTION_QUERIES ? p->n - t : ATTENTION_QUERIES;
-      nb_attention(p->att + t * q, p->q + t * q, n, k, v, kv, c->n_heads, c->n_kv_heads, d, 0, p->pos + t + 1, scale, scratch);
-    }
+  const attention_job *j = arg;
+  float *scratch = j->p->att_scratch + share->index * scratch_floats(&j->p->model->config);
+  for (size_t u; (u = nb_team_claim(share)) < j->units;) nb_attention_unit(j->call, u, scratch);
+}
+
+#define MERGE_ROWS 64  // rows of a unit of merging
+
+static void run_merge(nb_share *share, void *arg) {
+  const attention_job *j = arg;
+  for (size_t row; (row = nb_team_claim(share) * MERGE_ROWS) < j->rows;) {
+    nb_attention_merge(j->call, row, row + MERGE_ROWS < j->rows ? row + MERGE_ROWS : j->rows);
   }
 }
 
 void nb_pass_attention(nb_pass *p, const nb_layer *l) {
   const nb_config *c = &p->model->config;
   each_token(p, cache_token, NULL);
-  nb_team_run(p->team, run_attention, p);
+  const nb_attention_call call = {.out = p->att, .q = p->q, .n_queries = p->n, .k = nb_kvcache_k(p->cache, p->layer, 0),
+                                  .v = nb_kvcache_v(p->cache, p->layer, 0), .kv_stride = p->cache->stride, .n_heads = c->n_heads,
+                                  .n_kv_heads = c->n_kv_heads, .head_dim = c->head_dim, .first = 0, .n = p->pos + 1,
+                                  .scale = (float)(1 / sqrt(c->head_dim)), .partials = p->att_partials};
+  attention_job j = {p, &call, nb_attention_units(&call), nb_attention_merge_rows(&call)};
+  nb_team_run(p->team, run_attention, &j);
+  if (j.rows > 0) nb_team_run(j.rows < MERGE_ROWS ? NULL : p->team, run_merge, &j);
   set_input(p, p->att, p->n, (size_t)c->n_heads * c->head_dim);
   multiply(p, &(product){.w = &l->attn_output, .y = p->branch, .bias = l->attn_output_bias, .sum = p->x}, 1, false);
 }
