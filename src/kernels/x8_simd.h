@@ -23,6 +23,18 @@
 
 #ifdef NB_SIMD128
 
+// NB_UNROLL: loops of constant length that become straight-line code whatever the compiler thinks of their size, so that what depends
+// on the index is a constant. NB_ROLL: loops that stay loops, so that the sums of several vectors grow side by side in registers; in
+// straight-line code the compiler makes one sum after another, a chain each, and keeps the weights of all steps waiting: more than there
+// are registers.
+#if defined(__clang__)
+#define NB_UNROLL _Pragma("clang loop unroll(full)")
+#define NB_ROLL _Pragma("clang loop unroll(disable)")
+#else
+#define NB_UNROLL
+#define NB_ROLL
+#endif
+
 typedef struct nb_x8 {
   v128_t r0, r4;  // rows 0..3 and 4..7
 } nb_x8;
@@ -33,6 +45,7 @@ typedef struct nb_x8 {
 // cannot see through stays in a register.
 typedef struct nb_x8_constants {
   v128_t low, sixteen, top2;          // bytes 0x0f, 0x10, 0xc0
+  v128_t even_bytes;                  // 0x00ff in 16 bits
   v128_t magnitude, half_bits, two112;  // for halves
   v128_t table, table_high;           // IQ4: the table plus 128, or its low and high nibbles
 } nb_x8_constants;
@@ -47,12 +60,13 @@ NB_INLINE v128_t nb_x8_kept(const void *p) {
 
 NB_INLINE nb_x8_constants nb_x8_constants_of(bool table_in_nibbles) {
   static const uint8_t low[16] = NB_X16(0x0f), sixteen[16] = NB_X16(0x10), top2[16] = NB_X16(0xc0), table[16] = NB_IQ4_PLUS_128;
+  static const uint16_t even_bytes[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
   static const uint16_t magnitude[8] = {0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff};
   static const uint32_t half_bits[4] = {0x8fffffff, 0x8fffffff, 0x8fffffff, 0x8fffffff};
   static const float two112[4] = {0x1p112f, 0x1p112f, 0x1p112f, 0x1p112f};
   const v128_t all = nb_x8_kept(table), nibbles = nb_x8_kept(low);
   return (nb_x8_constants){
-      .low = nibbles, .sixteen = nb_x8_kept(sixteen), .top2 = nb_x8_kept(top2),
+      .low = nibbles, .sixteen = nb_x8_kept(sixteen), .top2 = nb_x8_kept(top2), .even_bytes = nb_x8_kept(even_bytes),
       .magnitude = nb_x8_kept(magnitude), .half_bits = nb_x8_kept(half_bits), .two112 = nb_x8_kept(two112),
       .table = table_in_nibbles ? wasm_v128_and(all, nibbles) : all, .table_high = wasm_v128_and(wasm_u16x8_shr(all, 4), nibbles),
   };
@@ -93,10 +107,10 @@ NB_INLINE v128_t nb_x8_fifth(v128_t bits, int from, const nb_x8_constants *k) {
 NB_INLINE nb_x8_codes nb_x8_five_bits(const uint8_t *p, int g, nb_x8_plane plane, const nb_x8_constants *k) {
   const v128_t bits0 = wasm_v128_load(p), bits4 = wasm_v128_load(p + 16);
   nb_x8_codes c = nb_x8_nibbles(p + NB_X8_FIFTHS, g, plane, k);
-  c.a.r0 = wasm_v128_or(c.a.r0, nb_x8_fifth(bits0, g, k));
-  c.a.r4 = wasm_v128_or(c.a.r4, nb_x8_fifth(bits4, g, k));
-  c.b.r0 = wasm_v128_or(c.b.r0, nb_x8_fifth(bits0, g + 4, k));
-  c.b.r4 = wasm_v128_or(c.b.r4, nb_x8_fifth(bits4, g + 4, k));
+  c.a.r0 = wasm_v128_or(c.a.r0, wasm_v128_and(wasm_u16x8_shr(wasm_i16x8_shl(bits0, 4), (uint32_t)g), k->sixteen));
+  c.a.r4 = wasm_v128_or(c.a.r4, wasm_v128_and(wasm_u16x8_shr(wasm_i16x8_shl(bits4, 4), (uint32_t)g), k->sixteen));
+  c.b.r0 = wasm_v128_or(c.b.r0, wasm_v128_and(wasm_u16x8_shr(bits0, (uint32_t)g), k->sixteen));
+  c.b.r4 = wasm_v128_or(c.b.r4, wasm_v128_and(wasm_u16x8_shr(bits4, (uint32_t)g), k->sixteen));
   return c;
 }
 

@@ -6,15 +6,30 @@
 
 NB_INLINE nb_x8 spread(v128_t s) { return (nb_x8){wasm_i32x4_extend_low_i16x8(s), wasm_i32x4_extend_high_i16x8(s)}; }
 
-NB_INLINE v128_t add_products(v128_t sum, v128_t codes, v128_t even, v128_t odd) {
-  sum = wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(wasm_v128_and(codes, wasm_i16x8_splat(0xff)), even));
-  return wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(wasm_u16x8_shr(codes, 8), odd));
+typedef struct spread_words {
+  nb_x8 even, odd;
+} spread_words;
+
+NB_INLINE spread_words spread_codes(nb_x8 codes, const nb_x8_constants *k) {
+  return (spread_words){{wasm_v128_and(codes.r0, k->even_bytes), wasm_v128_and(codes.r4, k->even_bytes)},
+                        {wasm_u16x8_shr(codes.r0, 8), wasm_u16x8_shr(codes.r4, 8)}};
+}
+
+// Adds the products of a word of codes with columns 2i .. 2i + 3 of the activations.
+NB_INLINE void add_step(spread_words w, int16_t even[4][16], int16_t odd[4][16], int i, size_t nt, nb_x8 sums[4]) {
+  NB_UNROLL
+  for (size_t t = 0; t < nt; t++) {
+    const v128_t x = wasm_v128_load32_splat(even[t] + i), z = wasm_v128_load32_splat(odd[t] + i);
+    sums[t].r0 = wasm_i32x4_add(wasm_i32x4_add(sums[t].r0, wasm_i32x4_dot_i16x8(w.even.r0, x)), wasm_i32x4_dot_i16x8(w.odd.r0, z));
+    sums[t].r4 = wasm_i32x4_add(wasm_i32x4_add(sums[t].r4, wasm_i32x4_dot_i16x8(w.even.r4, x)), wasm_i32x4_dot_i16x8(w.odd.r4, z));
+  }
 }
 
 NB_INLINE void stretch_sums(const nb_x8_format *f, const nb_x8_constants *k, const uint8_t *stretch, const int8_t *const q[4], size_t nt, nb_x8 scale,
                             nb_x8 total[4]) {
   int16_t even[4][16], odd[4][16];  // the activations, column 2i at even[i], column 2i + 1 at odd[i]
   nb_x8 sums[4];
+  NB_UNROLL
   for (size_t t = 0; t < nt; t++) {
     for (int i = 0; i < f->span / 16; i++) {
       const v128_t x = wasm_v128_load(q[t] + 16 * i);
@@ -23,16 +38,21 @@ NB_INLINE void stretch_sums(const nb_x8_format *f, const nb_x8_constants *k, con
     }
     sums[t] = f->scales == NB_NO_SCALES ? total[t] : (nb_x8){wasm_i32x4_const(0, 0, 0, 0), wasm_i32x4_const(0, 0, 0, 0)};
   }
-  for (int g = 0; g < f->span / 8; g++) {
-    const nb_x8_codes w = f->decode(stretch, g, NB_WHOLE, k);
-    for (size_t t = 0; t < nt; t++) {
-      const int a = 2 * g, b = f->span / 4 + 2 * g;
-      const v128_t even_a = wasm_v128_load32_splat(even[t] + a), odd_a = wasm_v128_load32_splat(odd[t] + a);
-      const v128_t even_b = wasm_v128_load32_splat(even[t] + b), odd_b = wasm_v128_load32_splat(odd[t] + b);
-      sums[t].r0 = add_products(add_products(sums[t].r0, w.a.r0, even_a, odd_a), w.b.r0, even_b, odd_b);
-      sums[t].r4 = add_products(add_products(sums[t].r4, w.a.r4, even_a, odd_a), w.b.r4, even_b, odd_b);
+  const int half = f->span / 4;
+  if (nt == 1 || f->bits == 6) {
+    NB_UNROLL
+    for (int g = 0; g < f->span / 8; g++) {
+      const nb_x8_codes w = f->decode(stretch, g, NB_WHOLE, k);
+      add_step(spread_codes(w.a, k), even, odd, 2 * g, nt, sums);
+      add_step(spread_codes(w.b, k), even, odd, half + 2 * g, nt, sums);
     }
+  } else {
+    NB_ROLL
+    for (int g = 0; g < f->span / 8; g++) add_step(spread_codes(f->decode(stretch, g, NB_WHOLE, k).a, k), even, odd, 2 * g, nt, sums);
+    NB_ROLL
+    for (int g = 0; g < f->span / 8; g++) add_step(spread_codes(f->decode(stretch, g, NB_WHOLE, k).b, k), even, odd, half + 2 * g, nt, sums);
   }
+  NB_UNROLL
   for (size_t t = 0; t < nt; t++) {
     if (f->scales == NB_NO_SCALES) total[t] = sums[t];
     else total[t] = (nb_x8){wasm_i32x4_add(total[t].r0, wasm_i32x4_mul(sums[t].r0, scale.r0)), wasm_i32x4_add(total[t].r4, wasm_i32x4_mul(sums[t].r4, scale.r4))};
