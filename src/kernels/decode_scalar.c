@@ -1,6 +1,7 @@
 // Weights to floats, exactly as the formats define it: every product and difference is rounded on its own, in the order
 // (d * scale) * q - (dmin * min) for blocks of 256 and d * q + m for blocks of 32.
 #include <assert.h>
+#include <string.h>
 
 #include "pack.h"
 #include "unpack.h"
@@ -9,16 +10,10 @@
 static void decode_32(const nb_matrix *w, size_t row, size_t c0, size_t n, float *y) {
   nb_unpack32_fn *unpack = nb_unpack32_of(w->type);
   const bool mins = nb_has_mins(w->type);
-  const size_t block_bytes = nb_type_get(w->type)->block_bytes;
+  nb_block_buffer buffer;
   for (size_t c = c0; c < c0 + n; c += 32, y += 32) {
     nb_ints32 u;
-    if (w->layout == NB_LAYOUT_X8) {
-      nb_block_q4_0 block;
-      nb_x8_q4_0_block(w->data + row / NB_X8_ROWS * NB_X8_ROWS * w->row_bytes, c / 32, row % NB_X8_ROWS, &block);
-      unpack(&block, &u);
-    } else {
-      unpack(w->data + row * w->row_bytes + c / 32 * block_bytes, &u);
-    }
+    unpack(nb_file_block(w, row, c / 32, &buffer), &u);
     for (int i = 0; i < 32; i++) y[i] = (float)u.q[i] * u.d;
     if (mins) {
       for (int i = 0; i < 32; i++) y[i] += u.m;
@@ -29,10 +24,10 @@ static void decode_32(const nb_matrix *w, size_t row, size_t c0, size_t n, float
 static void decode_256(const nb_matrix *w, size_t row, size_t c0, size_t n, float *y) {
   nb_unpack256_fn *unpack = nb_unpack256_of(w->type);
   const bool mins = nb_has_mins(w->type);
-  const uint8_t *block = w->data + row * w->row_bytes + c0 / 256 * nb_type_get(w->type)->block_bytes;
-  for (size_t c = 0; c < n; c += 256, block += nb_type_get(w->type)->block_bytes, y += 256) {
+  nb_block_buffer buffer;
+  for (size_t c = c0; c < c0 + n; c += 256, y += 256) {
     nb_ints256 u;
-    unpack(block, &u);
+    unpack(nb_file_block(w, row, c / 256, &buffer), &u);
     for (int j = 0; j < 16; j++) {
       const float scale = u.d * (float)u.scale[j], min = u.dmin * (float)u.min[j];
       for (int i = 16 * j; i < 16 * j + 16; i++) {

@@ -18,28 +18,29 @@
 #define BEST_Q8(name, scalar) scalar
 #endif
 
-// Types times int8 activations, in file order and, where there is one, in the packed layout of 8 rows.
-typedef struct q8_kernels {
-  nb_matmul_fn *rows, *x8;
-} q8_kernels;
-
-static q8_kernels q8_kernels_of(nb_type type) {
+// Types times int8 activations, in file order.
+static nb_matmul_fn *rows_kernel_of(nb_type type) {
   switch (type) {
-    case NB_TYPE_Q4_0:
-      return (q8_kernels){BEST_Q8(nb_matmul_q4_0_q8, nb_matmul_block32_q8_scalar), BEST_Q8(nb_matmul_q4_0_q8_x8, nb_matmul_block32_q8_scalar)};
-    case NB_TYPE_Q4_1: return (q8_kernels){BEST_Q8(nb_matmul_q4_1_q8, nb_matmul_block32_q8_scalar), 0};
-    case NB_TYPE_Q5_0: return (q8_kernels){BEST_Q8(nb_matmul_q5_0_q8, nb_matmul_block32_q8_scalar), 0};
-    case NB_TYPE_Q5_1: return (q8_kernels){BEST_Q8(nb_matmul_q5_1_q8, nb_matmul_block32_q8_scalar), 0};
-    case NB_TYPE_Q8_0: return (q8_kernels){BEST_Q8(nb_matmul_q8_0_q8, nb_matmul_block32_q8_scalar), 0};
-    case NB_TYPE_IQ4_NL: return (q8_kernels){BEST_Q8(nb_matmul_iq4_nl_q8, nb_matmul_block32_q8_scalar), 0};
-    case NB_TYPE_Q2_K: return (q8_kernels){BEST_Q8(nb_matmul_q2_k_q8, nb_matmul_block256_q8_scalar), 0};
-    case NB_TYPE_Q3_K: return (q8_kernels){BEST_Q8(nb_matmul_q3_k_q8, nb_matmul_block256_q8_scalar), 0};
-    case NB_TYPE_Q4_K: return (q8_kernels){BEST_Q8(nb_matmul_q4_k_q8, nb_matmul_block256_q8_scalar), 0};
-    case NB_TYPE_Q5_K: return (q8_kernels){BEST_Q8(nb_matmul_q5_k_q8, nb_matmul_block256_q8_scalar), 0};
-    case NB_TYPE_Q6_K: return (q8_kernels){BEST_Q8(nb_matmul_q6_k_q8, nb_matmul_block256_q8_scalar), 0};
-    case NB_TYPE_IQ4_XS: return (q8_kernels){BEST_Q8(nb_matmul_iq4_xs_q8, nb_matmul_block256_q8_scalar), 0};
-    default: return (q8_kernels){0, 0};
+    case NB_TYPE_Q4_0: return BEST_Q8(nb_matmul_q4_0_q8, nb_matmul_block32_q8_scalar);
+    case NB_TYPE_Q4_1: return BEST_Q8(nb_matmul_q4_1_q8, nb_matmul_block32_q8_scalar);
+    case NB_TYPE_Q5_0: return BEST_Q8(nb_matmul_q5_0_q8, nb_matmul_block32_q8_scalar);
+    case NB_TYPE_Q5_1: return BEST_Q8(nb_matmul_q5_1_q8, nb_matmul_block32_q8_scalar);
+    case NB_TYPE_Q8_0: return BEST_Q8(nb_matmul_q8_0_q8, nb_matmul_block32_q8_scalar);
+    case NB_TYPE_IQ4_NL: return BEST_Q8(nb_matmul_iq4_nl_q8, nb_matmul_block32_q8_scalar);
+    case NB_TYPE_Q2_K: return BEST_Q8(nb_matmul_q2_k_q8, nb_matmul_block256_q8_scalar);
+    case NB_TYPE_Q3_K: return BEST_Q8(nb_matmul_q3_k_q8, nb_matmul_block256_q8_scalar);
+    case NB_TYPE_Q4_K: return BEST_Q8(nb_matmul_q4_k_q8, nb_matmul_block256_q8_scalar);
+    case NB_TYPE_Q5_K: return BEST_Q8(nb_matmul_q5_k_q8, nb_matmul_block256_q8_scalar);
+    case NB_TYPE_Q6_K: return BEST_Q8(nb_matmul_q6_k_q8, nb_matmul_block256_q8_scalar);
+    case NB_TYPE_IQ4_XS: return BEST_Q8(nb_matmul_iq4_xs_q8, nb_matmul_block256_q8_scalar);
+    default: return 0;
   }
+}
+
+// The same in the packed layout of 8 rows.
+static nb_matmul_fn *x8_kernel_of(nb_type type) {
+  (void)type;
+  return BEST_Q8(nb_matmul_x8, nb_act_kind_of(type) == NB_ACT_Q8_32 ? nb_matmul_block32_q8_scalar : nb_matmul_block256_q8_scalar);
 }
 
 void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
@@ -49,8 +50,7 @@ void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, si
     return;
   }
   assert(a->kind == nb_act_kind_of(w->type));
-  const q8_kernels kernels = q8_kernels_of(w->type);
-  nb_matmul_fn *kernel = w->layout == NB_LAYOUT_X8 ? kernels.x8 : kernels.rows;
+  nb_matmul_fn *kernel = w->layout == NB_LAYOUT_X8 ? x8_kernel_of(w->type) : rows_kernel_of(w->type);
   assert(kernel);
   kernel(w, a, y, ystride, row0, row1);
 }

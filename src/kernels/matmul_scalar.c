@@ -9,6 +9,7 @@
 //
 // Float activations: weights are decoded to floats; 16 partial sums by column, see lanes.h.
 #include <assert.h>
+#include <string.h>
 
 #include "lanes.h"
 #include "pack.h"
@@ -19,18 +20,13 @@ void nb_matmul_block32_q8_scalar(const nb_matrix *w, const nb_act *a, float *y, 
   assert(a->kind == NB_ACT_Q8_32 && a->cols == w->cols && w->cols % 32 == 0);
   nb_unpack32_fn *unpack = nb_unpack32_of(w->type);
   const bool mins = nb_has_mins(w->type);
-  const size_t block_bytes = nb_type_get(w->type)->block_bytes, blocks = w->cols / 32;
+  const size_t blocks = w->cols / 32;
+  nb_block_buffer buffer;
   for (size_t r = row0; r < row1; r++) {
     for (size_t t = 0; t < a->n; t++) y[t * ystride + r] = 0;
     for (size_t b = 0; b < blocks; b++) {
       nb_ints32 u;
-      if (w->layout == NB_LAYOUT_X8) {
-        nb_block_q4_0 block;
-        nb_x8_q4_0_block(w->data + r / NB_X8_ROWS * NB_X8_ROWS * w->row_bytes, b, r % NB_X8_ROWS, &block);
-        unpack(&block, &u);
-      } else {
-        unpack(w->data + r * w->row_bytes + b * block_bytes, &u);
-      }
+      unpack(nb_file_block(w, r, b, &buffer), &u);
       for (size_t t = 0; t < a->n; t++) {
         const int8_t *q = a->q + t * a->cols + b * 32;
         const float da = a->d[t * blocks + b];
@@ -48,15 +44,16 @@ void nb_matmul_block32_q8_scalar(const nb_matrix *w, const nb_act *a, float *y, 
 }
 
 void nb_matmul_block256_q8_scalar(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
-  assert(a->kind == NB_ACT_Q8_256 && a->cols == w->cols && w->cols % 256 == 0 && w->layout == NB_LAYOUT_ROWS);
+  assert(a->kind == NB_ACT_Q8_256 && a->cols == w->cols && w->cols % 256 == 0);
   nb_unpack256_fn *unpack = nb_unpack256_of(w->type);
   const bool mins = nb_has_mins(w->type);
-  const size_t block_bytes = nb_type_get(w->type)->block_bytes, blocks = w->cols / 256;
+  const size_t blocks = w->cols / 256;
+  nb_block_buffer buffer;
   for (size_t r = row0; r < row1; r++) {
     for (size_t t = 0; t < a->n; t++) y[t * ystride + r] = 0;
     for (size_t b = 0; b < blocks; b++) {
       nb_ints256 u;
-      unpack(w->data + r * w->row_bytes + b * block_bytes, &u);
+      unpack(nb_file_block(w, r, b, &buffer), &u);
       for (size_t t = 0; t < a->n; t++) {
         const int8_t *q = a->q + t * a->cols + b * 256;
         const int16_t *sums = a->sums + t * (a->cols / 16) + b * 16;

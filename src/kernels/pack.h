@@ -1,28 +1,49 @@
-// The interleaved layout of 8 rows, NB_LAYOUT_X8, of Q4_0 weights. Kernels and pack.c share this description.
+// The interleaved layout of 8 rows, NB_LAYOUT_X8. Kernels and pack.c share this description.
 //
-// A group of 8 rows keeps its bytes: where 8 rows of `cols / 32` blocks of 18 bytes lay one after the other, there lie `cols / 32`
-// packed blocks of 144 bytes, each made of the 8 blocks of one block column:
-//     8 half scales, row by row                                   16 bytes
-//     for word g of the 16 nibble bytes, g = 0..3: 8 rows x 4     128 bytes, row r's word g at 16 + 32 * g + 4 * r
-// The nibbles stay paired as in the file: in word g the low ones belong to columns 4g .. 4g+3, the high ones to 16+4g .. 16+4g+3.
+// A group of 8 rows keeps its bytes: where 8 rows of blocks lay one after the other, there lie packed blocks, one for each column of
+// blocks, each made of 8 blocks of the file and as large as they. Its parts, in order:
+//
+//     Q4_0, IQ4_NL   d, nibbles                        Q4_K     d, dmin, sixes of the scales, sixes of the minimums, 8 x nibbles
+//     Q4_1           d, m, nibbles                     Q5_K     the same with 8 x (fifths, nibbles)
+//     Q5_0           d, fifths, nibbles                IQ4_XS   d, sixes of the scales, 8 x nibbles
+//     Q5_1           d, m, fifths, nibbles             Q6_K     d, 16 x 8 signed scales (one part's of the 8 rows after another), 16 x weights
+//     Q8_0           d, bytes
+//
+//     d, dmin, m   8 halves, row by row                                                                                 16 bytes
+//     nibbles      32 columns: for g = 0..3, row by row, 4 bytes: low halves columns 4g .. 4g+3, high 16+4g .. 16+4g+3  128 bytes
+//     fifths       32 columns: row by row, 4 bytes: bit g of byte i is the fifth bit of column 4g + i                   32 bytes
+//     bytes        32 columns: for g = 0..7, row by row, the 4 bytes of columns 4g .. 4g+3, their top bits inverted
+//                  (the weight plus 128)                                                                                256 bytes
+//     weights      16 columns: word g (4 columns, 6 bits a byte) of the 8 rows for g = 0..2; the words of g = 3 lie in
+//                  their top bits, bits 0-1 in those of g = 0, bits 2-3 in those of g = 1, bits 4-5 in those of g = 2   96 bytes
+//     sixes        64 numbers x of 6 bits, x[j][row] for j = 0..7: the bytes 0..47 hold the first 48; the last 16 lie
+//                  in their top bits in the same manner, 16 bytes apart                                                 48 bytes
+//
+// So rows stand in the lanes of a vector: 16 bytes hold 4 columns of 4 rows, which are multiplied with 4 activations repeated.
 #ifndef NB_KERNELS_PACK_H
 #define NB_KERNELS_PACK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
-#include "../format/types.h"
+#include "kernels.h"
 
 #define NB_X8_ROWS 8
-#define NB_X8_Q4_0_BYTES (NB_X8_ROWS * sizeof(nb_block_q4_0))
-#define NB_X8_Q4_0_WORDS 16  // offset of the nibble words
+#define NB_X8_HALVES 16
+#define NB_X8_NIBBLES 128
+#define NB_X8_FIFTHS 32
+#define NB_X8_WEIGHTS6 96
+#define NB_X8_SIXES 48
 
-// Block `b` of row `r` (0..7) of a packed group, as it lay in the file.
-static inline void nb_x8_q4_0_block(const uint8_t *group, size_t b, size_t r, nb_block_q4_0 *out) {
-  const uint8_t *packed = group + b * NB_X8_Q4_0_BYTES;
-  memcpy(&out->d, packed + 2 * r, 2);
-  for (size_t g = 0; g < 4; g++) memcpy(out->qs + 4 * g, packed + NB_X8_Q4_0_WORDS + 32 * g + 4 * r, 4);
-}
+bool nb_x8_exists(nb_type type);
+
+// Room for a block of any type.
+typedef struct nb_block_buffer {
+  _Alignas(8) uint8_t bytes[256];
+} nb_block_buffer;
+
+// Block `b` of row `row` as it lay in the file: in place, or put together in `buffer` from a packed group.
+const uint8_t *nb_file_block(const nb_matrix *w, size_t row, size_t b, nb_block_buffer *buffer);
 
 #endif

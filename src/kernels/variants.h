@@ -19,7 +19,7 @@ typedef void nb_matmul_fn(const nb_matrix *w, const nb_act *a, float *y, size_t 
 
 nb_matmul_fn nb_matmul_any_f32_scalar;      // every type and layout, NB_ACT_F32
 nb_matmul_fn nb_matmul_block32_q8_scalar;   // every type with blocks of 32, every layout, NB_ACT_Q8_32
-nb_matmul_fn nb_matmul_block256_q8_scalar;  // every type with blocks of 256, NB_ACT_Q8_256
+nb_matmul_fn nb_matmul_block256_q8_scalar;  // every type with blocks of 256, every layout, NB_ACT_Q8_256
 
 nb_matmul_fn nb_matmul_any_f32_simd128;
 
@@ -37,8 +37,8 @@ nb_matmul_fn nb_matmul_q5_k_q8_simd128, nb_matmul_q5_k_q8_relaxed;
 nb_matmul_fn nb_matmul_q6_k_q8_simd128, nb_matmul_q6_k_q8_relaxed;
 nb_matmul_fn nb_matmul_iq4_xs_q8_simd128, nb_matmul_iq4_xs_q8_relaxed;
 
-// NB_LAYOUT_X8
-nb_matmul_fn nb_matmul_q4_0_q8_x8_simd128, nb_matmul_q4_0_q8_x8_relaxed;
+// NB_LAYOUT_X8: every type that has it, with the activations of the type
+nb_matmul_fn nb_matmul_x8_simd128, nb_matmul_x8_relaxed;
 
 // ---- the rest -----------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "../../src/kernels/pack.h"
 #include "check.h"
 #include "kernels_util.h"
 
@@ -116,40 +117,81 @@ static void plain_floats_decode_to_themselves(void) {
   }
 }
 
-// Packing keeps every byte: the rows decode to the same bits, and unpacking by the layout's description gives the file's bytes back.
+// Packing keeps every bit: rows decode to the same bits and come back as the file's bytes.
 static void packed_rows_decode_to_the_same_bits(void) {
   uint64_t state = 9;
   CHECK(nb_pack_layout(NB_TYPE_Q4_0, 16, 64) == NB_LAYOUT_X8);
   CHECK(nb_pack_layout(NB_TYPE_Q4_0, 15, 64) == NB_LAYOUT_ROWS);
   CHECK(nb_pack_layout(NB_TYPE_Q4_0, 0, 64) == NB_LAYOUT_ROWS);
+  CHECK(nb_pack_layout(NB_TYPE_Q6_K, 16, 256) == NB_LAYOUT_X8);
+  CHECK(nb_pack_layout(NB_TYPE_Q2_K, 16, 256) == NB_LAYOUT_ROWS);
   CHECK(nb_pack_layout(NB_TYPE_F16, 16, 64) == NB_LAYOUT_ROWS);
   CHECK(nb_pack_group_rows(NB_LAYOUT_ROWS) == 1 && nb_pack_group_rows(NB_LAYOUT_X8) == 8);
-  for (size_t cols = 32; cols <= 320; cols += 96) {
-    test_matrix rows = matrix_new(NB_TYPE_Q4_0, 24, cols, &state), packed = rows;
-    packed.memory = tight_new(24 * rows.w.row_bytes);
-    packed.w.data = packed.memory.p;
-    memcpy(packed.memory.p, rows.memory.p, 24 * rows.w.row_bytes);
-    matrix_pack_x8(&packed);
-    CHECK(memcmp(packed.w.data, rows.w.data, 24 * rows.w.row_bytes) != 0);
-    for (size_t r = 0; r < 24; r++) {
-      float a[320], b[320];
-      nb_dequantize_row(&rows.w, r, a);
-      nb_dequantize_row(&packed.w, r, b);
-      CHECK(memcmp(a, b, cols * sizeof(float)) == 0);
-      for (size_t i = 0; i < rows.w.row_bytes; i++) {
-        const size_t block = i / 18, at = i % 18;
-        const size_t from = at < 2 ? 2 * (r % 8) + at : 16 + (at - 2) / 4 * 32 + r % 8 * 4 + (at - 2) % 4;
-        CHECK(packed.w.data[r / 8 * 8 * rows.w.row_bytes + block * 144 + from] == rows.w.data[r * rows.w.row_bytes + i]);
+  size_t types = 0;
+  for (size_t i = 0; i < N_BLOCK_TYPES; i++) {
+    const nb_type_info *info = nb_type_get(ALL_TYPES[i]);
+    for (size_t blocks = 1; blocks <= 5 && nb_pack_layout(ALL_TYPES[i], 24, blocks * info->block_size) == NB_LAYOUT_X8; blocks += 2) {
+      types += blocks == 1;
+      test_matrix rows = matrix_new(ALL_TYPES[i], 24, blocks * info->block_size, &state), packed = rows;
+      packed.memory = tight_new(24 * rows.w.row_bytes);
+      packed.w.data = packed.memory.p;
+      memcpy(packed.memory.p, rows.memory.p, 24 * rows.w.row_bytes);
+      matrix_pack_x8(&packed);
+      CHECK(memcmp(packed.w.data, rows.w.data, 24 * rows.w.row_bytes) != 0);
+      for (size_t r = 0; r < 24; r++) {
+        float a[5 * 256], b[5 * 256];
+        nb_dequantize_row(&rows.w, r, a);
+        nb_dequantize_row(&packed.w, r, b);
+        CHECK(memcmp(a, b, rows.w.cols * sizeof(float)) == 0);
+        for (size_t k = 0; k < blocks; k++) {
+          nb_block_buffer buffer;
+          const uint8_t *file = nb_file_block(&rows.w, r, k, &buffer);
+          CHECK(file == rows.w.data + r * rows.w.row_bytes + k * info->block_bytes);
+          CHECK(memcmp(nb_file_block(&packed.w, r, k, &buffer), file, info->block_bytes) == 0);
+        }
       }
+      matrix_free(&rows);
+      matrix_free(&packed);
     }
-    matrix_free(&rows);
-    matrix_free(&packed);
   }
+  CHECK_EQ_INT(types, 10);
+}
+
+// A window of 8 rows of one block, all zeros but one byte of one row: what packing makes of it, by the description in pack.h.
+static void check_place(nb_type type, size_t row, size_t file_byte, uint8_t value, size_t packed_byte, uint8_t packed_value) {
+  uint8_t window[8 * 256] = {0}, zeros[8 * 256] = {0}, scratch[8 * 256];
+  const size_t bytes = nb_type_get(type)->block_bytes;
+  nb_pack_group(type, NB_LAYOUT_X8, bytes, zeros, scratch);
+  window[row * bytes + file_byte] = value;
+  nb_pack_group(type, NB_LAYOUT_X8, bytes, window, scratch);
+  for (size_t i = 0; i < 8 * bytes; i++) CHECK_EQ_INT(window[i] ^ zeros[i], i == packed_byte ? packed_value : 0);
+}
+
+static void packed_bytes_stand_where_the_description_says(void) {
+  check_place(NB_TYPE_Q4_0, 3, 1, 0x3c, 7, 0x3c);                                     // a half, row by row
+  check_place(NB_TYPE_Q4_0, 5, 2 + 9, 0xa5, 16 + 2 * 32 + 5 * 4 + 1, 0xa5);           // byte 9 is byte 1 of word 2
+  check_place(NB_TYPE_IQ4_NL, 0, 2 + 15, 0x12, 16 + 3 * 32 + 3, 0x12);
+  check_place(NB_TYPE_Q4_1, 7, 2, 0x77, 16 + 14, 0x77);                               // m
+  check_place(NB_TYPE_Q5_0, 2, 2 + 3, 0x40, 16 + 2 * 4 + 2, 0x80);                    // column 30 = 4 * 7 + 2
+  check_place(NB_TYPE_Q5_1, 1, 4 + 0, 0x02, 32 + 1 * 4 + 1, 0x01);                    // column 1
+  check_place(NB_TYPE_Q8_0, 6, 2 + 21, 0xff, 16 + 5 * 32 + 6 * 4 + 1, 0xff);
+  check_place(NB_TYPE_Q4_K, 4, 4 + 2, 0x3f, 32 + 2 * 8 + 4, 0x3f);                    // scale 2
+  check_place(NB_TYPE_Q4_K, 4, 4 + 8 + 2, 0x03, 32 + 0 * 8 + 4, 0xc0);                // bits 0-1 of scale 6, on top of scale 0
+  check_place(NB_TYPE_Q4_K, 4, 4 + 8 + 3, 0xc0, 32 + 48 + 3 * 8 + 4, 0xc0);           // bits 2-3 of minimum 7, on top of minimum 3
+  check_place(NB_TYPE_Q4_K, 1, 16 + 32 * 3 + 18, 0x50, 128 + 7 * 128 + 0 * 32 + 4 + 2, 0x50);  // column 242: the second half of part 7
+  check_place(NB_TYPE_Q4_K, 1, 16 + 32 * 3 + 18, 0x05, 128 + 6 * 128 + 0 * 32 + 4 + 2, 0x50);  // column 210: the second half of part 6
+  check_place(NB_TYPE_Q5_K, 3, 16 + 17, 0x20, 128 + 5 * 160 + 3 * 4 + 1, 0x10);       // column 17 = 4 * 4 + 1 of part 5
+  check_place(NB_TYPE_IQ4_XS, 2, 4, 0x0f, 16 + 0 * 8 + 2, 0x0f);                      // the low bits of scale 0
+  check_place(NB_TYPE_Q6_K, 5, 192 + 9, 0x81, 16 + 9 * 8 + 5, 0x81);                  // a signed scale
+  check_place(NB_TYPE_Q6_K, 0, 6, 0x0b, 144 + 0 * 96 + 32 + 2, 0x0b);                 // column 6: word 1 of part 0
+  check_place(NB_TYPE_Q6_K, 0, 12, 0x03, 144 + 0 * 96 + 0, 0xc0);                     // column 12: bits 0-1 of word 3, on top of word 0
+  check_place(NB_TYPE_Q6_K, 0, 128 + 12, 0x03, 144 + 0 * 96 + 64, 0xc0);              // column 12: bits 4-5, on top of word 2
 }
 
 int main(void) {
   every_vector_decodes_to_the_same_bits();
   plain_floats_decode_to_themselves();
   packed_rows_decode_to_the_same_bits();
+  packed_bytes_stand_where_the_description_says();
   return check_result();
 }

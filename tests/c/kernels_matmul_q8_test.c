@@ -2,16 +2,41 @@
 // buffers whose ends are guarded.
 #include "kernels_matmul_util.h"
 
+// As many variants for each type and layout as for the first.
 static void every_type_and_layout_has_its_variants(void) {
+  size_t each = 0, x8_types = 0;
+  for (size_t v = 0; v < N_VARIANTS; v++) each += VARIANTS[v].type == NB_TYPE_Q2_K;
   for (size_t i = 0; i < N_BLOCK_TYPES; i++) {
-    size_t n = 0;
-    for (size_t v = 0; v < N_VARIANTS; v++) n += VARIANTS[v].type == ALL_TYPES[i];
-    CHECK(n % (ALL_TYPES[i] == NB_TYPE_Q4_0 ? 2 : 1) == 0 && n == N_VARIANTS / 13 * (ALL_TYPES[i] == NB_TYPE_Q4_0 ? 2 : 1));
+    size_t rows = 0, x8 = 0;
+    for (size_t v = 0; v < N_VARIANTS; v++) {
+      rows += VARIANTS[v].type == ALL_TYPES[i] && VARIANTS[v].layout == NB_LAYOUT_ROWS;
+      x8 += VARIANTS[v].type == ALL_TYPES[i] && VARIANTS[v].layout == NB_LAYOUT_X8;
+    }
+    x8_types += has_x8(ALL_TYPES[i]);
+    CHECK_EQ_INT(rows, each);
+    CHECK_EQ_INT(x8, has_x8(ALL_TYPES[i]) ? each : 0);
+  }
+  CHECK_EQ_INT(x8_types, N_X8_TYPES);
+}
+
+// The specification itself reads the packed layout.
+static void the_specification_gives_the_same_bits_from_packed_weights(void) {
+  uint64_t state = 17;
+  for (size_t i = 0; i < N_BLOCK_TYPES; i++) {
+    if (!has_x8(ALL_TYPES[i])) continue;
+    const variant spec = {"scalar", ALL_TYPES[i], NB_LAYOUT_X8, specification_of(ALL_TYPES[i])};
+    const size_t cols = 3 * nb_type_get(ALL_TYPES[i])->block_size;
+    test_matrix m = matrix_new(ALL_TYPES[i], 16, cols, &state), packed = packed_copy(&m);
+    test_act a = act_random(nb_act_kind_of(ALL_TYPES[i]), 3, cols, &state);
+    CHECK(agrees(&spec, &m.w, &packed.w, &a.a, 16, 0, 16));
+    act_free(&a);
+    free_both(&m, &packed);
   }
 }
 
 int main(void) {
   every_type_and_layout_has_its_variants();
+  the_specification_gives_the_same_bits_from_packed_weights();
   every_shape_gives_the_same_bits();
   parts_of_the_rows_and_wide_strides_touch_nothing_else();
   the_largest_weights_and_activations_do_not_overflow();

@@ -14,36 +14,33 @@ typedef struct variant {
   nb_matmul_fn *fn;
 } variant;
 
+// Every type in file order, and the types with a packed layout in it.
 // clang-format off
+#define EACH_ROWS(X, name, suffix) \
+  X(name, Q4_0, q4_0, suffix) X(name, Q4_1, q4_1, suffix) X(name, Q5_0, q5_0, suffix) X(name, Q5_1, q5_1, suffix) X(name, Q8_0, q8_0, suffix) \
+  X(name, IQ4_NL, iq4_nl, suffix) X(name, Q2_K, q2_k, suffix) X(name, Q3_K, q3_k, suffix) X(name, Q4_K, q4_k, suffix) X(name, Q5_K, q5_k, suffix) \
+  X(name, Q6_K, q6_k, suffix) X(name, IQ4_XS, iq4_xs, suffix)
+#define EACH_X8(X, name, fn) \
+  X(name, Q4_0, fn) X(name, Q4_1, fn) X(name, Q5_0, fn) X(name, Q5_1, fn) X(name, Q8_0, fn) X(name, IQ4_NL, fn) X(name, Q4_K, fn) X(name, Q5_K, fn) \
+  X(name, Q6_K, fn) X(name, IQ4_XS, fn)
+enum { N_X8_TYPES = 10 };
+#define DISPATCHED(name, type, lower, suffix) {name, NB_TYPE_##type, NB_LAYOUT_ROWS, nb_matmul},
+#define IN_ROWS(name, type, lower, suffix) {name, NB_TYPE_##type, NB_LAYOUT_ROWS, nb_matmul_##lower##_q8_##suffix},
+#define IN_X8(name, type, fn) {name, NB_TYPE_##type, NB_LAYOUT_X8, fn},
+
 static const variant VARIANTS[] = {
-  {"dispatch", NB_TYPE_Q4_0, NB_LAYOUT_ROWS, nb_matmul}, {"dispatch", NB_TYPE_Q4_0, NB_LAYOUT_X8, nb_matmul},
-  {"dispatch", NB_TYPE_Q4_1, NB_LAYOUT_ROWS, nb_matmul}, {"dispatch", NB_TYPE_Q5_0, NB_LAYOUT_ROWS, nb_matmul},
-  {"dispatch", NB_TYPE_Q5_1, NB_LAYOUT_ROWS, nb_matmul}, {"dispatch", NB_TYPE_Q8_0, NB_LAYOUT_ROWS, nb_matmul},
-  {"dispatch", NB_TYPE_IQ4_NL, NB_LAYOUT_ROWS, nb_matmul}, {"dispatch", NB_TYPE_Q2_K, NB_LAYOUT_ROWS, nb_matmul},
-  {"dispatch", NB_TYPE_Q3_K, NB_LAYOUT_ROWS, nb_matmul}, {"dispatch", NB_TYPE_Q4_K, NB_LAYOUT_ROWS, nb_matmul},
-  {"dispatch", NB_TYPE_Q5_K, NB_LAYOUT_ROWS, nb_matmul}, {"dispatch", NB_TYPE_Q6_K, NB_LAYOUT_ROWS, nb_matmul},
-  {"dispatch", NB_TYPE_IQ4_XS, NB_LAYOUT_ROWS, nb_matmul},
+  EACH_ROWS(DISPATCHED, "dispatch", ) EACH_X8(IN_X8, "dispatch", nb_matmul)
 #ifdef NB_SIMD128
-  {"simd128", NB_TYPE_Q4_0, NB_LAYOUT_ROWS, nb_matmul_q4_0_q8_simd128}, {"simd128", NB_TYPE_Q4_0, NB_LAYOUT_X8, nb_matmul_q4_0_q8_x8_simd128},
-  {"simd128", NB_TYPE_Q4_1, NB_LAYOUT_ROWS, nb_matmul_q4_1_q8_simd128}, {"simd128", NB_TYPE_Q5_0, NB_LAYOUT_ROWS, nb_matmul_q5_0_q8_simd128},
-  {"simd128", NB_TYPE_Q5_1, NB_LAYOUT_ROWS, nb_matmul_q5_1_q8_simd128}, {"simd128", NB_TYPE_Q8_0, NB_LAYOUT_ROWS, nb_matmul_q8_0_q8_simd128},
-  {"simd128", NB_TYPE_IQ4_NL, NB_LAYOUT_ROWS, nb_matmul_iq4_nl_q8_simd128}, {"simd128", NB_TYPE_Q2_K, NB_LAYOUT_ROWS, nb_matmul_q2_k_q8_simd128},
-  {"simd128", NB_TYPE_Q3_K, NB_LAYOUT_ROWS, nb_matmul_q3_k_q8_simd128}, {"simd128", NB_TYPE_Q4_K, NB_LAYOUT_ROWS, nb_matmul_q4_k_q8_simd128},
-  {"simd128", NB_TYPE_Q5_K, NB_LAYOUT_ROWS, nb_matmul_q5_k_q8_simd128}, {"simd128", NB_TYPE_Q6_K, NB_LAYOUT_ROWS, nb_matmul_q6_k_q8_simd128},
-  {"simd128", NB_TYPE_IQ4_XS, NB_LAYOUT_ROWS, nb_matmul_iq4_xs_q8_simd128},
+  EACH_ROWS(IN_ROWS, "simd128", simd128) EACH_X8(IN_X8, "simd128", nb_matmul_x8_simd128)
 #endif
 #ifdef NB_RELAXED
-  {"relaxed", NB_TYPE_Q4_0, NB_LAYOUT_ROWS, nb_matmul_q4_0_q8_relaxed}, {"relaxed", NB_TYPE_Q4_0, NB_LAYOUT_X8, nb_matmul_q4_0_q8_x8_relaxed},
-  {"relaxed", NB_TYPE_Q4_1, NB_LAYOUT_ROWS, nb_matmul_q4_1_q8_relaxed}, {"relaxed", NB_TYPE_Q5_0, NB_LAYOUT_ROWS, nb_matmul_q5_0_q8_relaxed},
-  {"relaxed", NB_TYPE_Q5_1, NB_LAYOUT_ROWS, nb_matmul_q5_1_q8_relaxed}, {"relaxed", NB_TYPE_Q8_0, NB_LAYOUT_ROWS, nb_matmul_q8_0_q8_relaxed},
-  {"relaxed", NB_TYPE_IQ4_NL, NB_LAYOUT_ROWS, nb_matmul_iq4_nl_q8_relaxed}, {"relaxed", NB_TYPE_Q2_K, NB_LAYOUT_ROWS, nb_matmul_q2_k_q8_relaxed},
-  {"relaxed", NB_TYPE_Q3_K, NB_LAYOUT_ROWS, nb_matmul_q3_k_q8_relaxed}, {"relaxed", NB_TYPE_Q4_K, NB_LAYOUT_ROWS, nb_matmul_q4_k_q8_relaxed},
-  {"relaxed", NB_TYPE_Q5_K, NB_LAYOUT_ROWS, nb_matmul_q5_k_q8_relaxed}, {"relaxed", NB_TYPE_Q6_K, NB_LAYOUT_ROWS, nb_matmul_q6_k_q8_relaxed},
-  {"relaxed", NB_TYPE_IQ4_XS, NB_LAYOUT_ROWS, nb_matmul_iq4_xs_q8_relaxed},
+  EACH_ROWS(IN_ROWS, "relaxed", relaxed) EACH_X8(IN_X8, "relaxed", nb_matmul_x8_relaxed)
 #endif
 };
 // clang-format on
 enum { N_VARIANTS = sizeof VARIANTS / sizeof VARIANTS[0] };
+
+static inline bool has_x8(nb_type type) { return nb_pack_layout(type, 8, 256) == NB_LAYOUT_X8; }
 
 static inline nb_matmul_fn *specification_of(nb_type type) {
   return nb_act_kind_of(type) == NB_ACT_Q8_32 ? nb_matmul_block32_q8_scalar : nb_matmul_block256_q8_scalar;

@@ -10,7 +10,7 @@
 #define prepare prepare_256
 #include "../../src/kernels/rows256_relaxed.c"
 #undef prepare
-#include "../../src/kernels/x8_q4_0_relaxed.c"
+#include "../../src/kernels/x8_relaxed.c"
 
 #include "kernels_matmul_util.h"
 
