@@ -1,6 +1,7 @@
 // Float activations: every type and layout. F32, F16 and BF16 weights are read directly; the others are decoded to floats first, by
 // the scalar code: that path is for exact comparisons, not for speed.
 #include <assert.h>
+#include <stdbool.h>
 
 #include "lanes.h"
 #include "simd.h"
@@ -9,7 +10,7 @@
 #ifdef NB_SIMD128
 
 #define CHUNK 256  // columns decoded at a time: a multiple of every block size and of NB_LANES
-#define VECTORS 4  // vectors that share one decoding
+#define VECTORS 16  // vectors that share one decoding
 
 typedef struct lanes16 {
   v128_t s[4];
@@ -72,6 +73,118 @@ NB_INLINE void one_vector(load16_fn *load, const nb_matrix *w, const float *x, f
   }
 }
 
+// F16 times one vector. Widening a half means moving its bits, which leaves its exponent 112 too small, and multiplying by 2^112; here the
+// vector is multiplied instead, once for many rows, and every product stays the same number. That holds for finite halves and for
+// activations below 2^15; what else there is takes the plain way: chunks of the vector with a greater number in them, and chunks of rows
+// with an infinity or a NaN, which are summed once more.
+#define F16_CHUNK 4096  // columns
+#define F16_ROWS 32     // rows that share a chunk of the vector, their partial sums put aside from one chunk to the next
+
+// The magnitude's exponent and mantissa of 8 halves at the place they have in a float, times 2^-112.
+typedef struct small8 {
+  v128_t v[2];
+} small8;
+
+NB_INLINE small8 moved_halves(v128_t h, v128_t mask) {
+  const v128_t high = wasm_v128_and(wasm_i16x8_shr(h, 3), mask), low = wasm_i16x8_shl(h, 13);
+  return (small8){{wasm_i16x8_shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11), wasm_i16x8_shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15)}};
+}
+
+NB_INLINE v128_t moved_mask(void) {
+  static const uint16_t masks[8] = {0x8fff, 0x8fff, 0x8fff, 0x8fff, 0x8fff, 0x8fff, 0x8fff, 0x8fff};
+  const void *mask = masks;
+  __asm__("" : "+r"(mask));  // loaded, the constant stays in a register: V8 builds others anew at every use
+  return wasm_v128_load(mask);
+}
+
+static bool highest_exponent(v128_t bits) {
+  const v128_t top = wasm_i16x8_splat(0x7c00);
+  return wasm_v128_any_true(wasm_i16x8_eq(wasm_v128_and(bits, top), top));
+}
+
+static bool all_finite_f16(const uint8_t *w, size_t n) {
+  v128_t greatest = wasm_i32x4_const(0, 0, 0, 0);
+  for (size_t c = 0; c < n; c += 8) {
+    const v128_t h = wasm_v128_load(w + 2 * c);
+    greatest = wasm_u16x8_max(greatest, wasm_i16x8_add(h, h));  // twice a half: no sign
+  }
+  return !wasm_v128_any_true(wasm_u16x8_ge(greatest, wasm_i16x8_splat((int16_t)0xf800)));
+}
+
+// Adds the products of n columns, a multiple of 16. False, with the sums as they were, where a half is not finite.
+static bool add_products_f16(lanes16 *sums, const uint8_t *w, const float *x, size_t n, v128_t mask) {
+  lanes16 s = *sums;
+  v128_t bits = wasm_i32x4_const(0, 0, 0, 0);  // that any half has
+#if defined(__clang__)
+#pragma clang loop unroll_count(4)
+#endif
+  for (size_t c = 0; c < n; c += NB_LANES) {
+    const v128_t h0 = wasm_v128_load(w + 2 * c), h1 = wasm_v128_load(w + 2 * c + 16);
+    const small8 p = moved_halves(h0, mask), q = moved_halves(h1, mask);
+    bits = wasm_v128_or(bits, wasm_v128_or(h0, h1));
+    for (int i = 0; i < 4; i++) s.s[i] = wasm_f32x4_add(s.s[i], wasm_f32x4_mul(i < 2 ? p.v[i] : q.v[i - 2], wasm_v128_load(x + c + 4 * i)));
+  }
+  // Numbers below 2 never set the highest bit of the exponent: only where a greater one is among them is it looked for what is not finite.
+  if (highest_exponent(bits) && !all_finite_f16(w, n)) return false;
+  *sums = s;
+  return true;
+}
+
+// out = x * 2^112. False where that may not be finite.
+static bool scale_vector(const float *x, float *out, size_t n) {
+  const v128_t magnitude = wasm_i32x4_splat(0x7fffffff), two112 = wasm_f32x4_splat(0x1p112f);
+  v128_t greatest = wasm_i32x4_const(0, 0, 0, 0);
+  for (size_t c = 0; c < n; c += 4) {
+    const v128_t v = wasm_v128_load(x + c);
+    greatest = wasm_i32x4_max(greatest, wasm_v128_and(v, magnitude));
+    wasm_v128_store(out + c, wasm_f32x4_mul(v, two112));
+  }
+  return !wasm_v128_any_true(wasm_i32x4_ge(greatest, wasm_i32x4_splat(0x47000000)));  // the bits of 2^15
+}
+
+static void one_vector_f16(const nb_matrix *w, const float *x, float *y, size_t row0, size_t row1) {
+  const v128_t mask = moved_mask();
+  const size_t whole = w->cols / NB_LANES * NB_LANES, rest_n = w->cols - whole;
+  float scaled[F16_CHUNK];
+  bool scaled_fits = false;
+  for (size_t r0 = row0; r0 < row1; r0 += F16_ROWS) {
+    const size_t nr = row1 - r0 < F16_ROWS ? row1 - r0 : F16_ROWS;
+    lanes16 sums[F16_ROWS];
+    for (size_t i = 0; i < nr; i++) sums[i] = zeros();
+    for (size_t c0 = 0; c0 < whole; c0 += F16_CHUNK) {
+      const size_t n = whole - c0 < F16_CHUNK ? whole - c0 : F16_CHUNK;
+      if (r0 == row0 || whole > F16_CHUNK) scaled_fits = scale_vector(x + c0, scaled, n);
+      for (size_t i = 0; i < nr; i++) {
+        const uint8_t *weights = w->data + (r0 + i) * w->row_bytes + 2 * c0;
+        if (scaled_fits && add_products_f16(&sums[i], weights, scaled, n, mask)) continue;
+        add_products(&sums[i], load_f16, 2, weights, x + c0, n);
+      }
+    }
+    for (size_t i = 0; i < nr; i++) {
+      float rest[NB_LANES];
+      if (rest_n > 0) nb_decode_scalar(w, r0 + i, whole, rest_n, rest);
+      y[r0 + i] = finish(&sums[i], rest, x + whole, rest_n);
+    }
+  }
+}
+
+// n halves, a multiple of 16, to floats.
+static void decode_f16(const uint8_t *w, size_t n, float *out) {
+  const v128_t mask = moved_mask(), two112 = wasm_f32x4_splat(0x1p112f);
+  v128_t bits = wasm_i32x4_const(0, 0, 0, 0);
+  for (size_t c = 0; c < n; c += 8) {
+    const v128_t h = wasm_v128_load(w + 2 * c);
+    const small8 p = moved_halves(h, mask);
+    bits = wasm_v128_or(bits, h);
+    for (int i = 0; i < 2; i++) wasm_v128_store(out + c + 4 * i, wasm_f32x4_mul(p.v[i], two112));
+  }
+  if (!highest_exponent(bits)) return;
+  for (size_t c = 0; c < n; c += NB_LANES) {
+    const floats16 f = load_f16(w + 2 * c);
+    for (int i = 0; i < 4; i++) wasm_v128_store(out + c + 4 * i, f.v[i]);
+  }
+}
+
 NB_INLINE void decode_chunk(load16_fn *load, const nb_matrix *w, size_t row, size_t c0, size_t n, float *out) {
   const size_t whole = n / NB_LANES * NB_LANES, weight_bytes = w->row_bytes / w->cols;
   const uint8_t *p = w->data + row * w->row_bytes + c0 * weight_bytes;
@@ -84,28 +197,48 @@ NB_INLINE void decode_chunk(load16_fn *load, const nb_matrix *w, size_t row, siz
 
 static void decode(const nb_matrix *w, size_t row, size_t c0, size_t n, float *out) {
   switch (w->type) {
-    case NB_TYPE_F16: decode_chunk(load_f16, w, row, c0, n, out); return;
+    case NB_TYPE_F16: {
+      const size_t whole = n / NB_LANES * NB_LANES;
+      decode_f16(w->data + row * w->row_bytes + 2 * c0, whole, out);
+      if (whole < n) nb_decode_scalar(w, row, c0 + whole, n - whole, out + whole);
+      return;
+    }
     case NB_TYPE_BF16: decode_chunk(load_bf16, w, row, c0, n, out); return;
     default: nb_decode_scalar(w, row, c0, n, out);
   }
 }
 
-// Several vectors share each decoded chunk.
+// Adds n products, a multiple of 16, of one row with two vectors.
+static void add_products_of_two(lanes16 sums[2], const float *w, const float *x0, const float *x1, size_t n) {
+  lanes16 a = sums[0], b = sums[1];
+  for (size_t c = 0; c < n; c += NB_LANES) {
+    for (int i = 0; i < 4; i++) {
+      const v128_t f = wasm_v128_load(w + c + 4 * i);
+      a.s[i] = wasm_f32x4_add(a.s[i], wasm_f32x4_mul(f, wasm_v128_load(x0 + c + 4 * i)));
+      b.s[i] = wasm_f32x4_add(b.s[i], wasm_f32x4_mul(f, wasm_v128_load(x1 + c + 4 * i)));
+    }
+  }
+  sums[0] = a;
+  sums[1] = b;
+}
+
+// Several vectors share each decoded chunk, two at a time each weight that is loaded.
 static void vectors(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
   float weights[CHUNK];
   for (size_t r = row0; r < row1; r++) {
     for (size_t t0 = 0; t0 < a->n; t0 += VECTORS) {
       const size_t nt = a->n - t0 < VECTORS ? a->n - t0 : VECTORS;
-      lanes16 s[VECTORS];
-      for (size_t t = 0; t < nt; t++) s[t] = zeros();
+      lanes16 s[VECTORS + 1];  // one more: an odd last vector goes with itself
+      for (size_t t = 0; t <= nt; t++) s[t] = zeros();
       for (size_t c0 = 0; c0 < w->cols; c0 += CHUNK) {
         const size_t n = w->cols - c0 < CHUNK ? w->cols - c0 : CHUNK, whole = n / NB_LANES * NB_LANES;
         decode(w, r, c0, n, weights);
-        for (size_t t = 0; t < nt; t++) {
+        for (size_t t = 0; t < nt; t += 2) {
           const float *x = a->x + (t0 + t) * a->cols + c0;
-          add_products(&s[t], load_f32, sizeof(float), (const uint8_t *)weights, x, whole);
-          if (c0 + n == w->cols) y[(t0 + t) * ystride + r] = finish(&s[t], weights + whole, x + whole, n - whole);
+          add_products_of_two(s + t, weights, x, t + 1 < nt ? x + a->cols : x, whole);
         }
+        if (c0 + n < w->cols) continue;
+        for (size_t t = 0; t < nt; t++) y[(t0 + t) * ystride + r] = finish(&s[t], weights + whole, a->x + (t0 + t) * a->cols + c0 + whole, n - whole);
       }
     }
   }
@@ -114,7 +247,7 @@ static void vectors(const nb_matrix *w, const nb_act *a, float *y, size_t ystrid
 void nb_matmul_any_f32_simd128(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
   assert(a->kind == NB_ACT_F32 && a->cols == w->cols);
   if (a->n == 1 && w->type == NB_TYPE_F32) one_vector(load_f32, w, a->x, y, row0, row1);
-  else if (a->n == 1 && w->type == NB_TYPE_F16) one_vector(load_f16, w, a->x, y, row0, row1);
+  else if (a->n == 1 && w->type == NB_TYPE_F16) one_vector_f16(w, a->x, y, row0, row1);
   else if (a->n == 1 && w->type == NB_TYPE_BF16) one_vector(load_bf16, w, a->x, y, row0, row1);
   else vectors(w, a, y, ystride, row0, row1);
 }

@@ -114,6 +114,28 @@ static void every_half_is_a_weight(void) {
   }
 }
 
+// Wide rows, and more of them than are worked on together; here and there weights of 2 and more, an infinity, a NaN, and activations
+// too large to be scaled.
+static void wide_rows_of_halves_give_the_same_bits(void) {
+  static const uint16_t odd[] = {0x4000, 0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00, 0x0001, 0x83ff};
+  enum { ROWS = 40, COLS = 2 * 4096 + 16 + 5, N_ODD = sizeof odd / sizeof odd[0] };
+  uint64_t state = 26;
+  for (size_t i = N_BLOCK_TYPES + 1; i < N_ALL_TYPES; i++) {
+    test_matrix m = matrix_new(ALL_TYPES[i], ROWS, COLS, &state);
+    tight x = random_vectors(3 * COLS, &state);
+    CHECK(float_variants_agree(&m, x.p, 1, ROWS, 0, ROWS));
+    for (size_t r = 0; r < N_ODD; r++) put_half((uint8_t *)m.memory.p + 2 * ((4 * r + 1) * COLS + (r * 1237 + 3000) % COLS), odd[r]);
+    CHECK(float_variants_agree(&m, x.p, 1, ROWS, 0, ROWS));
+    CHECK(float_variants_agree(&m, x.p, 3, ROWS + 2, 8, ROWS));
+    ((float *)x.p)[4096 + 100] = 32768.0f;
+    CHECK(float_variants_agree(&m, x.p, 1, ROWS, 0, ROWS));
+    ((float *)x.p)[100] = -40000.0f;
+    CHECK(float_variants_agree(&m, x.p, 1, ROWS, 0, ROWS));
+    tight_free(&x);
+    matrix_free(&m);
+  }
+}
+
 static void odd_numbers_give_the_same_bits(void) {
   static const float odd[] = {0.0f, -0.0f, 1e-45f, -1e-40f, 3e38f, -3e38f, INFINITY, -INFINITY, NAN};
   enum { N_ODD = sizeof odd / sizeof odd[0] };
@@ -133,6 +155,7 @@ int main(void) {
   plain_floats_of_any_width_give_the_same_bits();
   parts_of_the_rows_touch_nothing_else();
   every_half_is_a_weight();
+  wide_rows_of_halves_give_the_same_bits();
   odd_numbers_give_the_same_bits();
   return check_result();
 }
