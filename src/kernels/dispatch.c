@@ -18,29 +18,17 @@
 #define BEST_Q8(name, scalar) scalar
 #endif
 
-// Types times int8 activations, in file order.
-static nb_matmul_fn *rows_kernel_of(nb_type type) {
-  switch (type) {
-    case NB_TYPE_Q4_0: return BEST_Q8(nb_matmul_q4_0_q8, nb_matmul_block32_q8_scalar);
-    case NB_TYPE_Q4_1: return BEST_Q8(nb_matmul_q4_1_q8, nb_matmul_block32_q8_scalar);
-    case NB_TYPE_Q5_0: return BEST_Q8(nb_matmul_q5_0_q8, nb_matmul_block32_q8_scalar);
-    case NB_TYPE_Q5_1: return BEST_Q8(nb_matmul_q5_1_q8, nb_matmul_block32_q8_scalar);
-    case NB_TYPE_Q8_0: return BEST_Q8(nb_matmul_q8_0_q8, nb_matmul_block32_q8_scalar);
-    case NB_TYPE_IQ4_NL: return BEST_Q8(nb_matmul_iq4_nl_q8, nb_matmul_block32_q8_scalar);
-    case NB_TYPE_Q2_K: return BEST_Q8(nb_matmul_q2_k_q8, nb_matmul_block256_q8_scalar);
-    case NB_TYPE_Q3_K: return BEST_Q8(nb_matmul_q3_k_q8, nb_matmul_block256_q8_scalar);
-    case NB_TYPE_Q4_K: return BEST_Q8(nb_matmul_q4_k_q8, nb_matmul_block256_q8_scalar);
-    case NB_TYPE_Q5_K: return BEST_Q8(nb_matmul_q5_k_q8, nb_matmul_block256_q8_scalar);
-    case NB_TYPE_Q6_K: return BEST_Q8(nb_matmul_q6_k_q8, nb_matmul_block256_q8_scalar);
-    case NB_TYPE_IQ4_XS: return BEST_Q8(nb_matmul_iq4_xs_q8, nb_matmul_block256_q8_scalar);
-    default: return 0;
-  }
+static nb_matmul_fn *specification_of(nb_type type) {
+  return nb_act_kind_of(type) == NB_ACT_Q8_32 ? nb_matmul_block32_q8_scalar : nb_matmul_block256_q8_scalar;
 }
 
-// The same in the packed layout of 8 rows.
-static nb_matmul_fn *x8_kernel_of(nb_type type) {
-  (void)type;
-  return BEST_Q8(nb_matmul_x8, nb_act_kind_of(type) == NB_ACT_Q8_32 ? nb_matmul_block32_q8_scalar : nb_matmul_block256_q8_scalar);
+// Types times int8 activations in file order. Those with a packed layout are so only in matrices of less than 8 rows.
+static nb_matmul_fn *rows_kernel_of(nb_type type) {
+  switch (type) {
+    case NB_TYPE_Q2_K: return BEST_Q8(nb_matmul_q2_k_q8, specification_of(type));
+    case NB_TYPE_Q3_K: return BEST_Q8(nb_matmul_q3_k_q8, specification_of(type));
+    default: return specification_of(type);
+  }
 }
 
 void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
@@ -50,9 +38,14 @@ void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, si
     return;
   }
   assert(a->kind == nb_act_kind_of(w->type));
-  nb_matmul_fn *kernel = w->layout == NB_LAYOUT_X8 ? x8_kernel_of(w->type) : rows_kernel_of(w->type);
-  assert(kernel);
-  kernel(w, a, y, ystride, row0, row1);
+  if (w->layout == NB_LAYOUT_ROWS) {
+    rows_kernel_of(w->type)(w, a, y, ystride, row0, row1);
+    return;
+  }
+  // The rows beyond the last group of 8 are in file order: up to 7 of a whole matrix, which the specification is fast enough for.
+  const size_t grouped = w->rows / 8 * 8, end = row1 < grouped ? row1 : grouped;
+  if (row0 < end) BEST_Q8(nb_matmul_x8, specification_of(w->type))(w, a, y, ystride, row0, end);
+  if (end < row1) specification_of(w->type)(w, a, y, ystride, row0 < end ? end : row0, row1);
 }
 
 void nb_dequantize_row(const nb_matrix *w, size_t row, float *y) { nb_decode_scalar(w, row, 0, w->cols, y); }

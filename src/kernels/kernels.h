@@ -18,7 +18,7 @@
 
 typedef enum nb_layout {
   NB_LAYOUT_ROWS = 0,  // as in the file: row after row of blocks
-  NB_LAYOUT_X8 = 1,    // groups of 8 rows interleaved, same bytes in all (see pack.c); rows % 8 == 0
+  NB_LAYOUT_X8 = 1,    // groups of 8 rows interleaved, same bytes in all (see pack.h); the last rows % 8 rows as in the file
 } nb_layout;
 
 typedef struct nb_matrix {
@@ -30,7 +30,7 @@ typedef struct nb_matrix {
 } nb_matrix;
 
 // The layout the kernels of this build want for a type and shape. Packing happens in place on windows of whole row groups while
-// the file streams in.
+// the file streams in; rows that are no whole group are left alone.
 nb_layout nb_pack_layout(nb_type type, size_t rows, size_t cols);
 size_t nb_pack_group_rows(nb_layout layout);  // rows of one window: 1 or 8
 // Rearranges one window of nb_pack_group_rows rows in place. scratch has the size of the window and may not overlap it.

@@ -305,7 +305,7 @@ bool nb_x8_exists(nb_type type) {
 }
 
 nb_layout nb_pack_layout(nb_type type, size_t rows, size_t cols) {
-  return nb_x8_exists(type) && rows > 0 && rows % NB_X8_ROWS == 0 && cols % nb_type_get(type)->block_size == 0 ? NB_LAYOUT_X8 : NB_LAYOUT_ROWS;
+  return nb_x8_exists(type) && rows >= NB_X8_ROWS && cols % nb_type_get(type)->block_size == 0 ? NB_LAYOUT_X8 : NB_LAYOUT_ROWS;
 }
 
 size_t nb_pack_group_rows(nb_layout layout) { return layout == NB_LAYOUT_X8 ? NB_X8_ROWS : 1; }
@@ -323,7 +323,7 @@ void nb_pack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *wi
 
 const uint8_t *nb_file_block(const nb_matrix *w, size_t row, size_t b, nb_block_buffer *buffer) {
   const size_t block_bytes = nb_type_get(w->type)->block_bytes;
-  if (w->layout == NB_LAYOUT_ROWS) return w->data + row * w->row_bytes + b * block_bytes;
+  if (w->layout == NB_LAYOUT_ROWS || row >= w->rows / NB_X8_ROWS * NB_X8_ROWS) return w->data + row * w->row_bytes + b * block_bytes;
   const uint8_t *group = w->data + row / NB_X8_ROWS * NB_X8_ROWS * w->row_bytes;
   take_block(w->type, buffer->bytes, group + b * NB_X8_ROWS * block_bytes, row % NB_X8_ROWS);
   return buffer->bytes;

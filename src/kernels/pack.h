@@ -1,6 +1,6 @@
 // The interleaved layout of 8 rows, NB_LAYOUT_X8. Kernels and pack.c share this description.
 //
-// A group of 8 rows keeps its bytes: where 8 rows of blocks lay one after the other, there lie packed blocks, one for each column of
+// The rows beyond the last whole group stay as they are in the file. A group of 8 rows keeps its bytes: where 8 rows of blocks lay one after the other, there lie packed blocks, one for each column of
 // blocks, each made of 8 blocks of the file and as large as they. Its parts, in order:
 //
 //     Q4_0, IQ4_NL   d, nibbles                        Q4_K     d, dmin, sixes of the scales, sixes of the minimums, 8 x nibbles

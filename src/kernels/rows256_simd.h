@@ -1,4 +1,5 @@
-// Weights with blocks of 256 in file order (NB_LAYOUT_ROWS), times int8 activations: what the strict and the relaxed variant share.
+// Weights with blocks of 256 in file order (NB_LAYOUT_ROWS), times int8 activations: what the strict and the relaxed variant share. For
+// Q2_K and Q3_K, which have no packed layout.
 //
 // A tile is 4 rows by up to 4 vectors. The 4 blocks of a block column are decoded to bytes once (on the stack: 1 KiB) and multiplied
 // with each vector; the last widening to 32 bits multiplies by the part's scale.
@@ -8,9 +9,13 @@
 #include <assert.h>
 #include <stdbool.h>
 
-#include "rows32_simd.h"
+#include <stddef.h>
 
-// One block: q is the weight plus the type's offset, 0..63, or signed for IQ4_XS; scale and min for each 16 weights.
+#include "simd.h"
+#include "unpack.h"
+#include "variants.h"
+
+// One block: q is the weight plus the type's offset, 0..7; scale and min for each 16 weights.
 typedef struct nb_w256 {
   v128_t q[16];
   int16_t scale[16], min[16];
@@ -69,86 +74,23 @@ NB_INLINE void nb_decode_q3_k(const uint8_t *block, nb_w256 *out) {
   }
 }
 
-// The 6-bit scales and minimums of Q4_K and Q5_K (see unpack.h), each of the 8 written twice.
-NB_INLINE void nb_decode_scales_k4(const uint8_t *scales, nb_w256 *out) {
-  uint32_t s[3];
-  memcpy(s, scales, sizeof s);
-  const v128_t bytes = wasm_i32x4_make((int32_t)(s[0] & 0x3f3f3f3f), (int32_t)((s[2] & 0x0f0f0f0f) | (s[0] >> 2 & 0x30303030)),
-                                       (int32_t)(s[1] & 0x3f3f3f3f), (int32_t)((s[2] >> 4 & 0x0f0f0f0f) | (s[1] >> 2 & 0x30303030)));
-  nb_store_signed(out->scale, wasm_i8x16_shuffle(bytes, bytes, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7));
-  nb_store_signed(out->min, wasm_i8x16_shuffle(bytes, bytes, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15));
-}
-
-NB_INLINE void nb_decode_q4_k(const uint8_t *block, nb_w256 *out) {
-  const nb_block_q4_k *b = (const nb_block_q4_k *)block;
-  nb_decode_scales_k4(b->scales, out);
-  const v128_t low = wasm_i8x16_splat(15);
-  for (int i = 0; i < 8; i++) {
-    const v128_t v = wasm_v128_load(b->qs + 16 * i);
-    v128_t *q = out->q + i / 2 * 4 + i % 2;
-    q[0] = wasm_v128_and(v, low);
-    q[2] = wasm_v128_and(wasm_u16x8_shr(v, 4), low);
-  }
-}
-
-NB_INLINE void nb_decode_q5_k(const uint8_t *block, nb_w256 *out) {
-  const nb_block_q5_k *b = (const nb_block_q5_k *)block;
-  nb_decode_scales_k4(b->scales, out);
-  const v128_t low = wasm_i8x16_splat(15), h[2] = {wasm_v128_load(b->qh), wasm_v128_load(b->qh + 16)};
-  for (int j = 0; j < 8; j++) {  // 16 bytes of the 32 that hold columns 64k .. 64k + 63
-    const int k = j / 2, i = j % 2;
-    const v128_t v = wasm_v128_load(b->qs + 16 * j);
-    out->q[4 * k + i] = wasm_v128_or(wasm_v128_and(v, low), nb_move_bit(h[i], 2 * k, 4));
-    out->q[4 * k + i + 2] = wasm_v128_or(wasm_v128_and(wasm_u16x8_shr(v, 4), low), nb_move_bit(h[i], 2 * k + 1, 4));
-  }
-}
-
-// Offset 32.
-NB_INLINE void nb_decode_q6_k(const uint8_t *block, nb_w256 *out) {
-  const nb_block_q6_k *b = (const nb_block_q6_k *)block;
-  nb_store_signed(out->scale, wasm_v128_load(b->scales));
-  const v128_t low = wasm_i8x16_splat(15), top = wasm_i8x16_splat(48);
-  for (int i = 0; i < 4; i++) {  // 16 columns of each quarter of one half of the block
-    const uint8_t *ql = b->ql + i / 2 * 64 + i % 2 * 16;
-    const v128_t v0 = wasm_v128_load(ql), v1 = wasm_v128_load(ql + 32), h = wasm_v128_load(b->qh + i * 16);
-    v128_t *q = out->q + i / 2 * 8 + i % 2;
-    q[0] = wasm_v128_or(wasm_v128_and(v0, low), wasm_v128_and(wasm_i16x8_shl(h, 4), top));
-    q[2] = wasm_v128_or(wasm_v128_and(v1, low), wasm_v128_and(wasm_i16x8_shl(h, 2), top));
-    q[4] = wasm_v128_or(wasm_v128_and(wasm_u16x8_shr(v0, 4), low), wasm_v128_and(h, top));
-    q[6] = wasm_v128_or(wasm_v128_and(wasm_u16x8_shr(v1, 4), low), wasm_v128_and(wasm_u16x8_shr(h, 2), top));
-  }
-}
-
-// Signed, -127..113.
-NB_INLINE void nb_decode_iq4_xs(const uint8_t *block, nb_w256 *out) {
-  static const int8_t values[16] = NB_IQ4_TABLE;
-  const nb_block_iq4_xs *b = (const nb_block_iq4_xs *)block;
-  for (int j = 0; j < 8; j++) {
-    const int six = (b->scales_l[j / 2] >> (j % 2 * 4) & 15) | (b->scales_h >> (2 * j) & 3) << 4;
-    out->scale[2 * j] = out->scale[2 * j + 1] = (int16_t)(six - 32);
-  }
-  const v128_t table = wasm_v128_load(values), low = wasm_i8x16_splat(15);
-  for (int j = 0; j < 8; j++) {
-    const v128_t v = wasm_v128_load(b->qs + 16 * j);
-    out->q[2 * j] = wasm_i8x16_swizzle(table, wasm_v128_and(v, low));
-    out->q[2 * j + 1] = wasm_i8x16_swizzle(table, wasm_v128_and(wasm_u16x8_shr(v, 4), low));
-  }
-}
-
 // ---- the tile -----------------------------------------------------------------------------------------------------------------
 
 // Sums of products of 16 weights and activations in eight 16-bit lanes.
-typedef v128_t nb_dot16_fn(v128_t w, nb_a16 a);
+typedef v128_t nb_dot16_fn(v128_t w, v128_t a);
 
 typedef struct nb_rows256 {
   nb_decode256_fn *decode;
-  nb_prepare_fn *prepare;
   nb_dot16_fn *dot;
   size_t block_bytes, d_at;
   int offset;  // what the decoded bytes are too large by
   bool mins;   // min is set, and dmin's half scale follows d's
-  bool by_32;  // 32 weights share a scale, and two results of dot can be added in 16 bits
 } nb_rows256;
+
+// The 4 rows of a tile stand a quarter of the range apart, so that its reads are 4 long streams through memory, which machines fetch
+// ahead; 4 neighbouring rows are streams as short as a row, at half the speed. Where the last tiles have fewer rows, their last one is
+// computed again, not stored.
+NB_INLINE size_t nb_rows_apart(size_t row0, size_t row1) { return (row1 - row0 + 3) / 4; }
 
 // Sum over the 16 parts of factor * sum of activations, spread over the lanes.
 NB_INLINE v128_t nb_dot_sums(const int16_t factor[16], v128_t sums0, v128_t sums1) {
@@ -170,21 +112,9 @@ NB_INLINE void nb_tile256(nb_rows256 k, const uint8_t *const p[4], const nb_act 
       const v128_t da = wasm_v128_load32_splat(a->d + (t0 + t) * blocks + b);
       v128_t i[4];
       for (int r = 0; r < 4; r++) i[r] = wasm_i32x4_const(0, 0, 0, 0);
-      if (k.by_32) {
-        for (int j = 0; j < 16; j += 2) {
-          const nb_a16 a0 = k.prepare(wasm_v128_load(q + 16 * j)), a1 = k.prepare(wasm_v128_load(q + 16 * j + 16));
-          for (int r = 0; r < 4; r++) {
-            const v128_t part = wasm_i16x8_add(k.dot(w[r].q[j], a0), k.dot(w[r].q[j + 1], a1));
-            i[r] = wasm_i32x4_add(i[r], wasm_i32x4_dot_i16x8(part, wasm_v128_load16_splat(&w[r].scale[j])));
-          }
-        }
-      } else {
-        for (int j = 0; j < 16; j++) {
-          const nb_a16 a0 = k.prepare(wasm_v128_load(q + 16 * j));
-          for (int r = 0; r < 4; r++) {
-            i[r] = wasm_i32x4_add(i[r], wasm_i32x4_dot_i16x8(k.dot(w[r].q[j], a0), wasm_v128_load16_splat(&w[r].scale[j])));
-          }
-        }
+      for (int j = 0; j < 16; j++) {
+        const v128_t x = wasm_v128_load(q + 16 * j);
+        for (int r = 0; r < 4; r++) i[r] = wasm_i32x4_add(i[r], wasm_i32x4_dot_i16x8(k.dot(w[r].q[j], x), wasm_v128_load16_splat(&w[r].scale[j])));
       }
       const v128_t sums0 = wasm_v128_load(sums), sums1 = wasm_v128_load(sums + 8);
       if (k.offset) {

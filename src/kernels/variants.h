@@ -23,21 +23,11 @@ nb_matmul_fn nb_matmul_block256_q8_scalar;  // every type with blocks of 256, ev
 
 nb_matmul_fn nb_matmul_any_f32_simd128;
 
-// NB_LAYOUT_ROWS
-nb_matmul_fn nb_matmul_q4_0_q8_simd128, nb_matmul_q4_0_q8_relaxed;
-nb_matmul_fn nb_matmul_q4_1_q8_simd128, nb_matmul_q4_1_q8_relaxed;
-nb_matmul_fn nb_matmul_q5_0_q8_simd128, nb_matmul_q5_0_q8_relaxed;
-nb_matmul_fn nb_matmul_q5_1_q8_simd128, nb_matmul_q5_1_q8_relaxed;
-nb_matmul_fn nb_matmul_q8_0_q8_simd128, nb_matmul_q8_0_q8_relaxed;
-nb_matmul_fn nb_matmul_iq4_nl_q8_simd128, nb_matmul_iq4_nl_q8_relaxed;
+// NB_LAYOUT_ROWS, of the types that have no other
 nb_matmul_fn nb_matmul_q2_k_q8_simd128, nb_matmul_q2_k_q8_relaxed;
 nb_matmul_fn nb_matmul_q3_k_q8_simd128, nb_matmul_q3_k_q8_relaxed;
-nb_matmul_fn nb_matmul_q4_k_q8_simd128, nb_matmul_q4_k_q8_relaxed;
-nb_matmul_fn nb_matmul_q5_k_q8_simd128, nb_matmul_q5_k_q8_relaxed;
-nb_matmul_fn nb_matmul_q6_k_q8_simd128, nb_matmul_q6_k_q8_relaxed;
-nb_matmul_fn nb_matmul_iq4_xs_q8_simd128, nb_matmul_iq4_xs_q8_relaxed;
 
-// NB_LAYOUT_X8: every type that has it, with the activations of the type
+// NB_LAYOUT_X8: every type that has it, with the activations of the type; whole groups of rows only
 nb_matmul_fn nb_matmul_x8_simd128, nb_matmul_x8_relaxed;
 
 // ---- the rest -----------------------------------------------------------------------------------------------------------------

@@ -4,12 +4,7 @@
 #if defined(NB_SIMDE) && NB_SIMDE
 
 #define NB_RELAXED_MODEL 0
-#define prepare prepare_32
-#include "../../src/kernels/rows32_relaxed.c"
-#undef prepare
-#define prepare prepare_256
 #include "../../src/kernels/rows256_relaxed.c"
-#undef prepare
 #include "../../src/kernels/x8_relaxed.c"
 
 #include "kernels_matmul_util.h"

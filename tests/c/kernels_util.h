@@ -180,11 +180,11 @@ static inline test_matrix matrix_new(nb_type type, size_t rows, size_t cols, uin
 
 static inline void matrix_free(test_matrix *m) { tight_free(&m->memory); }
 
-// Rearranges m into the layout of 8 rows; rows % 8 == 0.
+// Rearranges m into the layout of 8 rows.
 static inline void matrix_pack_x8(test_matrix *m) {
   uint8_t *scratch = malloc(8 * m->w.row_bytes);
   if (!scratch) abort();
-  for (size_t r = 0; r < m->w.rows; r += 8) nb_pack_group(m->w.type, NB_LAYOUT_X8, m->w.row_bytes, (uint8_t *)m->memory.p + r * m->w.row_bytes, scratch);
+  for (size_t r = 0; r + 8 <= m->w.rows; r += 8) nb_pack_group(m->w.type, NB_LAYOUT_X8, m->w.row_bytes, (uint8_t *)m->memory.p + r * m->w.row_bytes, scratch);
   free(scratch);
   m->w.layout = NB_LAYOUT_X8;
 }
