@@ -2,7 +2,7 @@
 //
 // A row is one query of one head: row t * n_heads + h. Its result for a chunk of positions is a part:
 //
-//     sums of values, weighted by exp(score - max) [width]  |  max  |  sum of the weights  |  2 unused
+//     sums of values, weighted by nb_exp_weight(score - max) [width]  |  max  |  sum of the weights  |  2 unused
 //
 // width is head_dim up to the next multiple of 4, so that vectors need no remainder; the numbers beyond head_dim are 0.
 //
@@ -42,7 +42,7 @@ static inline float *nb_attention_partial(const nb_attention_call *c, size_t row
 // Adds the part of the following positions to `into`.
 static inline void nb_attention_combine(float *into, const float *part, size_t width) {
   const float m0 = into[width], m1 = part[width], max = m0 < m1 ? m1 : m0;
-  const float a = nb_exp_inline(m0 - max), b = nb_exp_inline(m1 - max);
+  const float a = nb_exp_weight(m0 - max), b = nb_exp_weight(m1 - max);
   for (size_t i = 0; i < width; i++) into[i] = into[i] * a + part[i] * b;
   into[width] = max;
   into[width + 1] = into[width + 1] * a + part[width + 1] * b;

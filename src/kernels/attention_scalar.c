@@ -18,7 +18,7 @@ static void attend(float *part, const float *q, const uint16_t *k, const uint16_
   const size_t width = nb_attention_width(head_dim);
   memset(part, 0, width * sizeof *part);
   for (size_t p = 0; p < count; p++) {
-    const float weight = nb_exp_inline(scores[p] - max);
+    const float weight = nb_exp_weight(scores[p] - max);
     sums[p % NB_LANES] += weight;
     for (size_t i = 0; i < head_dim; i++) part[i] += weight * nb_f16_to_f32(v[p * kv_stride + i]);
   }

@@ -147,7 +147,8 @@ static __attribute__((noinline)) float weigh(float *scores, size_t n, float *max
   v128_t s[4] = {zero, zero, zero, zero};
   for (size_t i = 0; i < whole; i += 16) {
     v128_t e[4];
-    for (size_t j = 0; j < 4; j++) e[j] = nb_exp_f32x4(wasm_f32x4_sub(wasm_v128_load(scores + i + 4 * j), top));
+    for (size_t j = 0; j < 4; j++) e[j] = wasm_f32x4_sub(wasm_v128_load(scores + i + 4 * j), top);
+    nb_exp_weights(e);
     for (size_t j = 0; j < 4; j++) {
       wasm_v128_store(scores + i + 4 * j, e[j]);
       s[j] = wasm_f32x4_add(s[j], e[j]);

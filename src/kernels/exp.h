@@ -44,4 +44,8 @@ static inline float nb_exp_inline(float x) {
   return p * s1 * s2;
 }
 
+// exp(x) for x <= 0 as attention's weights need it: 0 below -87, so that no result is subnormal and 2^k is a sum of exponents. NaN of NaN.
+#define NB_EXP_WEIGHT_MIN -87.0f
+static inline float nb_exp_weight(float x) { return x < NB_EXP_WEIGHT_MIN ? 0 : nb_exp_inline(x); }
+
 #endif

@@ -28,5 +28,28 @@ NB_INLINE v128_t nb_exp_f32x4(v128_t x) {
   return wasm_f32x4_mul(wasm_f32x4_mul(p, s1), s2);
 }
 
+// nb_exp_weight of 16 numbers, in step, so that a constant is fetched once for all.
+NB_INLINE void nb_exp_weights(v128_t x[4]) {
+  static const float min = NB_EXP_WEIGHT_MIN;
+  const float *c = nb_exp_floats;
+  const v128_t log2e = nb_splat_from(c + 2), round = nb_splat_from(c + 3), high = nb_splat_from(c + 4), low = nb_splat_from(c + 5);
+  const v128_t least = nb_splat_from(&min), c7 = nb_splat_from(c + 6), one = nb_splat_from(c + 12);
+  v128_t scale[4], r[4], p[4];
+  for (int j = 0; j < 4; j++) {
+    const v128_t t = wasm_f32x4_add(wasm_f32x4_mul(x[j], log2e), round), k = wasm_f32x4_sub(t, round);
+    r[j] = wasm_f32x4_sub(wasm_f32x4_sub(x[j], wasm_f32x4_mul(k, high)), wasm_f32x4_mul(k, low));
+    scale[j] = wasm_i32x4_shl(t, 23);  // k, where a float has its exponent
+  }
+  for (int j = 0; j < 4; j++) p[j] = c7;
+  for (int i = 7; i < 12; i++) {
+    const v128_t ci = nb_splat_from(c + i);
+    for (int j = 0; j < 4; j++) p[j] = wasm_f32x4_add(wasm_f32x4_mul(p[j], r[j]), ci);
+  }
+  for (int j = 0; j < 4; j++) {
+    p[j] = wasm_f32x4_add(wasm_f32x4_add(wasm_f32x4_mul(p[j], wasm_f32x4_mul(r[j], r[j])), r[j]), one);
+    x[j] = wasm_v128_andnot(wasm_i32x4_add(p[j], scale[j]), wasm_f32x4_lt(x[j], least));
+  }
+}
+
 #endif
 #endif

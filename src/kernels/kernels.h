@@ -108,7 +108,7 @@ void nb_f32_to_f16_row(uint16_t *y, const float *x, size_t n);
 // first .. first + n + t - 1.
 //
 // Scores: the query times scale, then the dot product with a key, in 4 partial sums (column i goes to i mod 4), folded (0+2)+(1+3).
-// The rows from `first` on are taken in chunks of NB_ATTENTION_CHUNK. In a chunk, weights are exp(score - greatest score of the chunk),
+// The rows from `first` on are taken in chunks of NB_ATTENTION_CHUNK. In a chunk, weights are exp(score - greatest score of the chunk), 0 below e^-87,
 // summed in 16 partial sums as above; values times weights are added in order of position. Chunks are added in order of position, both
 // sides scaled by exp(own greatest score - greatest so far); at the end comes the inverse of the sum of weights. So the result for a query
 // depends neither on the other queries of the call nor on who computes which unit.

@@ -28,8 +28,8 @@ struct nb_pass {
   float *gate, *up; // [n_batch, d_ff]
   float *branch;    // [n_batch, d_model] what a block adds to x
   float *cos_sin;   // [n_batch, n_rot / 2, 2]
-  float *att_scratch;   // for each thread
-  float *att_partials;  // [nb_attention_partials(n_heads, head_dim, n_ctx, n_batch)]
+  float *att_scratch;   // [n_threads, nb_attention_scratch(n_heads, n_kv_heads, head_dim)]
+  float *att_partials;  // [nb_attention_partials(n_heads, head_dim, n_ctx, n_batch)] of all threads
   double *inv_freq; // [n_rot / 2] angle of one position
   float *logits;    // [NB_HEAD_TILE, n_vocab]
   size_t logits_first, logits_n;  // tokens of the last pass whose logits are there

@@ -1,4 +1,5 @@
 // The library's exp against the C library's in doubles, over its whole range.
+#include "../../src/kernels/exp_simd.h"
 #include "../../src/kernels/variants.h"
 #include "check.h"
 #include "kernels_util.h"
@@ -53,10 +54,30 @@ static void exp_never_falls(void) {
   }
 }
 
+// Weights of attention: exp for x <= 0, but for results that would be subnormal; vectors the same bits, every 97th float of them.
+static void weights_are_exp_without_subnormals(void) {
+  CHECK(nb_exp_weight(0) == 1 && nb_exp_weight(-87) == nb_exp(-87) && nb_exp_weight(-87.00001f) == 0 && nb_exp_weight(-INFINITY) == 0 && isnan(nb_exp_weight(NAN)));
+#ifdef NB_SIMD128
+  float x[16], got[16];
+  uint32_t bits = 0x80000000u, wrong = 0;
+  for (bool last = false; !last;) {
+    for (int i = 0; i < 16; i++, bits += 97) x[i] = nb_bits_f32(bits > 0xff800000u ? 0x7fc00000u : bits);  // NaN after -infinity
+    last = bits > 0xff800000u;
+    v128_t v[4];
+    for (int j = 0; j < 4; j++) v[j] = wasm_v128_load(x + 4 * j);
+    nb_exp_weights(v);
+    for (int j = 0; j < 4; j++) wasm_v128_store(got + 4 * j, v[j]);
+    for (int i = 0; i < 16; i++) wrong += !same_float(got[i], nb_exp_weight(x[i]));
+  }
+  CHECK(wrong == 0);
+#endif
+}
+
 int main(void) {
   exp_is_within_2_ulp();
   exp_is_within_2_ulp_where_the_exponent_changes();
   exp_has_its_ends();
   exp_never_falls();
+  weights_are_exp_without_subnormals();
   return check_result();
 }
