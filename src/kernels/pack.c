@@ -177,7 +177,7 @@ static void take_scales_iq4_xs(nb_block_iq4_xs *b, const uint8_t *from, size_t r
 #define HALF_1 NB_X8_HALVES
 #define HALF_2 (2 * NB_X8_HALVES)
 #define NIBBLES_K5 (NB_X8_FIFTHS + NB_X8_NIBBLES)
-#define HEAD_K4 (HALF_2 + 2 * NB_X8_SIXES)
+#define START_K4 (HALF_2 + 2 * NB_X8_SIXES)
 
 // Row r's block into a packed one.
 static void put_block(nb_type type, uint8_t *to, const void *block, size_t r) {
@@ -209,15 +209,15 @@ static void put_block(nb_type type, uint8_t *to, const void *block, size_t r) {
       const nb_block_q4_k *b = block;
       put_half(to + HALF_1, &b->dmin, r);
       put_scales_k4(to + HALF_2, b->scales, r);
-      for (size_t k = 0; k < 4; k++) put_nibbles_k(to + HEAD_K4 + 2 * k * NB_X8_NIBBLES, NB_X8_NIBBLES, b->qs + 32 * k, r);
+      for (size_t k = 0; k < 4; k++) put_nibbles_k(to + START_K4 + 2 * k * NB_X8_NIBBLES, NB_X8_NIBBLES, b->qs + 32 * k, r);
       break;
     }
     case NB_TYPE_Q5_K: {
       const nb_block_q5_k *b = block;
       put_half(to + HALF_1, &b->dmin, r);
       put_scales_k4(to + HALF_2, b->scales, r);
-      put_fifths_k(to + HEAD_K4, NIBBLES_K5, b->qh, r);
-      for (size_t k = 0; k < 4; k++) put_nibbles_k(to + HEAD_K4 + NB_X8_FIFTHS + 2 * k * NIBBLES_K5, NIBBLES_K5, b->qs + 32 * k, r);
+      put_fifths_k(to + START_K4, NIBBLES_K5, b->qh, r);
+      for (size_t k = 0; k < 4; k++) put_nibbles_k(to + START_K4 + NB_X8_FIFTHS + 2 * k * NIBBLES_K5, NIBBLES_K5, b->qs + 32 * k, r);
       break;
     }
     case NB_TYPE_IQ4_XS: {
@@ -266,15 +266,15 @@ static void take_block(nb_type type, void *block, const uint8_t *from, size_t r)
       nb_block_q4_k *b = block;
       take_half(&b->dmin, from + HALF_1, r);
       take_scales_k4(b->scales, from + HALF_2, r);
-      for (size_t k = 0; k < 4; k++) take_nibbles_k(b->qs + 32 * k, from + HEAD_K4 + 2 * k * NB_X8_NIBBLES, NB_X8_NIBBLES, r);
+      for (size_t k = 0; k < 4; k++) take_nibbles_k(b->qs + 32 * k, from + START_K4 + 2 * k * NB_X8_NIBBLES, NB_X8_NIBBLES, r);
       break;
     }
     case NB_TYPE_Q5_K: {
       nb_block_q5_k *b = block;
       take_half(&b->dmin, from + HALF_1, r);
       take_scales_k4(b->scales, from + HALF_2, r);
-      take_fifths_k(b->qh, from + HEAD_K4, NIBBLES_K5, r);
-      for (size_t k = 0; k < 4; k++) take_nibbles_k(b->qs + 32 * k, from + HEAD_K4 + NB_X8_FIFTHS + 2 * k * NIBBLES_K5, NIBBLES_K5, r);
+      take_fifths_k(b->qh, from + START_K4, NIBBLES_K5, r);
+      for (size_t k = 0; k < 4; k++) take_nibbles_k(b->qs + 32 * k, from + START_K4 + NB_X8_FIFTHS + 2 * k * NIBBLES_K5, NIBBLES_K5, r);
       break;
     }
     case NB_TYPE_IQ4_XS: {

@@ -158,7 +158,7 @@ typedef enum nb_x8_scales { NB_NO_SCALES, NB_SCALES_AND_MINS, NB_SCALES_MINUS_32
 
 typedef struct nb_x8_format {
   nb_x8_decode_fn *decode;
-  size_t block_bytes, head_bytes, stretch_bytes;  // of 8 rows
+  size_t block_bytes, first_stretch, stretch_bytes;  // of 8 rows; first_stretch is an offset
   int stretches, span;
   int bits;          // of a code; 8 is handled as two planes where a variant needs it
   int offset_shift;  // codes are too large by 1 << this; 0: they are not
@@ -227,7 +227,7 @@ NB_INLINE v128_t nb_x8_tile32(const nb_x8_variant *v, const nb_x8_format *f, con
       total[t] = (nb_x8){zero, zero};
       q[t] = a.q[t] + 32 * b;
     }
-    v->stretch(f, k, group + f->head_bytes, q, nt, total[0], total);
+    v->stretch(f, k, group + f->first_stretch, q, nt, total[0], total);
     const v128_t halves = wasm_v128_load(group);
     const nb_x8 d = nb_x8_halves(halves, k);
     greatest = wasm_u16x8_max(greatest, wasm_v128_and(halves, k->magnitude));
@@ -326,7 +326,7 @@ NB_INLINE v128_t nb_x8_tile256(const nb_x8_variant *v, const nb_x8_format *f, co
     nb_x8_read_factors(f, k, group, &factors);
     nb_x8 total[4];
     for (size_t t = 0; t < nt; t++) total[t] = (nb_x8){zero, zero};
-    const uint8_t *stretch = group + f->head_bytes;
+    const uint8_t *stretch = group + f->first_stretch;
     for (int j = 0; j < f->stretches; j++, stretch += f->stretch_bytes) {
       const int8_t *q[4];
       for (size_t t = 0; t < nt; t++) q[t] = a.q[t] + 256 * b + (size_t)(f->span * j);
