@@ -18,6 +18,13 @@
 #define BEST_Q8(name, scalar) scalar
 #endif
 
+// In the packed layout there are two relaxed variants; which is the faster depends on the machine, so each has a build.
+#if defined(NB_RELAXED) && defined(NB_RELAXED_I32)
+#define BEST_X8(scalar) nb_matmul_x8_relaxed_i32
+#else
+#define BEST_X8(scalar) BEST_Q8(nb_matmul_x8, scalar)
+#endif
+
 static nb_matmul_fn *specification_of(nb_type type) {
   return nb_act_kind_of(type) == NB_ACT_Q8_32 ? nb_matmul_block32_q8_scalar : nb_matmul_block256_q8_scalar;
 }
@@ -44,7 +51,7 @@ void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, si
   }
   // The rows beyond the last group of 8 are in file order: up to 7 of a whole matrix, which the specification is fast enough for.
   const size_t grouped = w->rows / 8 * 8, end = row1 < grouped ? row1 : grouped;
-  if (row0 < end) BEST_Q8(nb_matmul_x8, specification_of(w->type))(w, a, y, ystride, row0, end);
+  if (row0 < end) BEST_X8(specification_of(w->type))(w, a, y, ystride, row0, end);
   if (end < row1) specification_of(w->type)(w, a, y, ystride, row0 < end ? end : row0, row1);
 }
 

@@ -2,7 +2,7 @@
 // SIMDe, so that sanitizers and debuggers see the very code that ships.
 //
 //   NB_SIMD128   the _simd128 variants exist in this build
-//   NB_RELAXED   the _relaxed variants do too
+//   NB_RELAXED   the _relaxed and _relaxed_i32 variants do too
 #ifndef NB_KERNELS_SIMD_H
 #define NB_KERNELS_SIMD_H
 
@@ -61,6 +61,17 @@ NB_INLINE v128_t nb_relaxed_dot(v128_t a, v128_t w) {
   const v128_t high = wasm_i16x8_mul(wasm_i16x8_extend_high_i8x16(a), wasm_u16x8_extend_high_u8x16(w));
   return wasm_i16x8_add_sat(wasm_i16x8_shuffle(low, high, 0, 2, 4, 6, 8, 10, 12, 14), wasm_i16x8_shuffle(low, high, 1, 3, 5, 7, 9, 11, 13, 15));
 #endif
+#endif
+}
+#endif
+
+#ifdef NB_RELAXED
+// The same products, 4 neighbours added to each of 4 sums of 32 bits.
+NB_INLINE v128_t nb_relaxed_dot_add(v128_t a, v128_t w, v128_t sums) {
+#if defined(__wasm_relaxed_simd__)
+  return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(a, w, sums);
+#else
+  return wasm_i32x4_add(sums, wasm_i32x4_extadd_pairwise_i16x8(nb_relaxed_dot(a, w)));
 #endif
 }
 #endif

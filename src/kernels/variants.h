@@ -1,7 +1,7 @@
 // Every variant of every kernel. dispatch.c chooses among them; the tests call them side by side. Contracts stand in kernels.h.
 //
-// A name ends in the variant: _scalar is the specification, _simd128 strict SIMD, _relaxed uses relaxed SIMD, which changes speed
-// and never results. In builds without SIMD only the scalar ones exist.
+// A name ends in the variant: _scalar is the specification, _simd128 strict SIMD, _relaxed and _relaxed_i32 use relaxed SIMD with sums of
+// products in 16 or in 32 bits, which changes speed and never results. In builds without SIMD only the scalar ones exist.
 #ifndef NB_KERNELS_VARIANTS_H
 #define NB_KERNELS_VARIANTS_H
 
@@ -28,7 +28,7 @@ nb_matmul_fn nb_matmul_q2_k_q8_simd128, nb_matmul_q2_k_q8_relaxed;
 nb_matmul_fn nb_matmul_q3_k_q8_simd128, nb_matmul_q3_k_q8_relaxed;
 
 // NB_LAYOUT_X8: every type that has it, with the activations of the type; whole groups of rows only
-nb_matmul_fn nb_matmul_x8_simd128, nb_matmul_x8_relaxed;
+nb_matmul_fn nb_matmul_x8_simd128, nb_matmul_x8_relaxed, nb_matmul_x8_relaxed_i32;
 
 // ---- the rest -----------------------------------------------------------------------------------------------------------------
 

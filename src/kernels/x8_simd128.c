@@ -48,9 +48,11 @@ NB_INLINE void stretch_sums(const nb_x8_format *f, const nb_x8_constants *k, con
     }
   } else {
     NB_ROLL
-    for (int g = 0; g < f->span / 8; g++) add_step(spread_codes(f->decode(stretch, g, NB_WHOLE, k).a, k), even, odd, 2 * g, nt, sums);
-    NB_ROLL
-    for (int g = 0; g < f->span / 8; g++) add_step(spread_codes(f->decode(stretch, g, NB_WHOLE, k).b, k), even, odd, half + 2 * g, nt, sums);
+    for (int g = 0; g < f->span / 8; g++) {
+      const nb_x8_codes w = f->decode(stretch, g, NB_WHOLE, k);
+      add_step(spread_codes(w.a, k), even, odd, 2 * g, nt, sums);
+      add_step(spread_codes(w.b, k), even, odd, half + 2 * g, nt, sums);
+    }
   }
   NB_UNROLL
   for (size_t t = 0; t < nt; t++) {

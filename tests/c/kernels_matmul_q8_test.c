@@ -8,13 +8,13 @@ static size_t variants_of(nb_type type, nb_layout layout) {
   return n;
 }
 
-// As many variants for each type as for the first, in the packed layout where it has one; all in file order through nb_matmul.
+// As many variants for each type as for the first of its layout, in the packed layout where it has one; all in file order through nb_matmul.
 static void every_type_and_layout_has_its_variants(void) {
   size_t x8_types = 0;
   for (size_t i = 0; i < N_BLOCK_TYPES; i++) {
     const bool x8 = has_x8(ALL_TYPES[i]);
     x8_types += x8;
-    CHECK_EQ_INT(variants_of(ALL_TYPES[i], x8 ? NB_LAYOUT_X8 : NB_LAYOUT_ROWS), variants_of(NB_TYPE_Q4_0, NB_LAYOUT_X8));
+    CHECK_EQ_INT(variants_of(ALL_TYPES[i], x8 ? NB_LAYOUT_X8 : NB_LAYOUT_ROWS), variants_of(x8 ? NB_TYPE_Q4_0 : NB_TYPE_Q2_K, x8 ? NB_LAYOUT_X8 : NB_LAYOUT_ROWS));
     CHECK_EQ_INT(variants_of(ALL_TYPES[i], x8 ? NB_LAYOUT_ROWS : NB_LAYOUT_X8), x8 ? 1 : 0);
   }
   CHECK_EQ_INT(x8_types, N_X8_TYPES);

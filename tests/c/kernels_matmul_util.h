@@ -35,6 +35,9 @@ static const variant VARIANTS[] = {
 #endif
 #ifdef NB_RELAXED
   EACH_ROWS(IN_ROWS, "relaxed", relaxed) EACH_X8(IN_X8, "relaxed", nb_matmul_x8_relaxed)
+#if defined(NB_RELAXED_I32) || !defined(__wasm__)  // in a build of its own, for old machines that know the instruction compute it wrongly
+  EACH_X8(IN_X8, "relaxed_i32", nb_matmul_x8_relaxed_i32)
+#endif
 #endif
 };
 // clang-format on

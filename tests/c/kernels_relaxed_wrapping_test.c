@@ -5,7 +5,15 @@
 
 #define NB_RELAXED_MODEL 0
 #include "../../src/kernels/rows256_relaxed.c"
+#define spread spread_i16
+#define add_step add_step_i16
+#define stretch_sums stretch_sums_i16
 #include "../../src/kernels/x8_relaxed.c"
+#undef spread
+#undef add_step
+#undef stretch_sums
+#undef VARIANT
+#include "../../src/kernels/x8_relaxed_i32.c"
 
 #include "kernels_matmul_util.h"
 
