@@ -17,10 +17,15 @@ const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('nibbl
   },
 })
 
+/** What the embedded model is good at. */
+const IDEAS = ['Tell me a bedtime story about a little fox.', 'Write a poem about the sea.', 'Tell a campfire story about an old lighthouse.']
+
 /** @type {import('../web/client.js').Model | undefined} */
 let model
 /** @type {AbortController | undefined} */
 let loading
+/** Whether it is the one that came with the page. */
+let embedded = false
 /** What people know the model by: its own name, or that of its file. */
 let title = ''
 
@@ -157,6 +162,7 @@ async function open(source, name) {
     })
     if (mine !== loading) return void opened.dispose()
     model = opened
+    embedded = /^Llama Nibble/.test(opened.info.name)
     title = opened.info.metadata['general.name'] ? opened.info.name : name.replace(/^.*\//, '')
   } catch (error) {
     if (mine !== loading) return
@@ -180,7 +186,8 @@ function talk() {
   $('prompt').placeholder = chats ? 'Write a message' : 'Once upon a time'
   $('send').textContent = chats ? 'Send' : 'Continue'
   $('reset').textContent = chats ? 'New chat' : 'New text'
-  $('empty').textContent = chats ? 'Say something. Nothing you write leaves this device.' : 'Nothing you write leaves this device.'
+  $('empty-text').textContent = chats ? 'Say something. Nothing you write leaves this device.' : 'Nothing you write leaves this device.'
+  $('ideas').hidden = $('built-with').hidden = !embedded
   showFacts()
   show('talk')
   $('announce').textContent = `${title} is ready`
@@ -252,6 +259,17 @@ function send() {
   fitPrompt()
   void conversation.say(conversation.chats ? text.trim() : text)
 }
+$('ideas').append(...IDEAS.map((text) => {
+  const button = document.createElement('button')
+  button.type = 'button'
+  button.className = 'button idea'
+  button.textContent = text
+  button.addEventListener('click', () => {
+    if ($('settings').reportValidity()) void conversation.say(text)
+    else openPanel(true)
+  })
+  return button
+}))
 $('prompt').addEventListener('input', fitPrompt)
 $('prompt').addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
   // On touch screens Enter is the only way to a new line.

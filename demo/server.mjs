@@ -107,7 +107,7 @@ function sendFile(request, response, file) {
  * @param {object} [options]
  * @param {string} [options.host]
  * @param {number} [options.port]  0: any; where it is taken, one of the next free ones
- * @param {string} [options.model]  a file for the page to open by itself
+ * @param {string | null} [options.model]  a file for the page to open by itself, rather than the embedded model; null: the page asks for one
  * @param {Record<string, Handler>} [options.routes]  more paths, for tests
  * @param {string} [options.folder]  the built page
  * @returns {Promise<{url: string, port: number, close: () => Promise<void>}>}
@@ -138,7 +138,7 @@ export async function serve({ host = '127.0.0.1', port = 0, model, routes = {}, 
       } catch {
         return refuse(404, 'The page is gone; it comes back with the end of a build.')
       }
-      if (opened) page = page.replace('<meta name="nibble-model" content="">', `<meta name="nibble-model" content="${opened.slice(1)}">`)
+      if (model !== undefined) page = page.replace(/<meta name="nibble-model" content="[^"]*">/, `<meta name="nibble-model" content="${opened?.slice(1) ?? ''}">`)
       response.writeHead(200, { 'content-type': TYPES['.html'], 'content-length': Buffer.byteLength(page) })
       return response.end(request.method === 'HEAD' ? undefined : page)
     }

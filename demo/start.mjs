@@ -1,9 +1,9 @@
 /**
  * `npm start`: sets up and builds what is missing, then serves the page.
  *
- *     npm start -- [MODEL.gguf] [--port N] [--host H]
+ *     npm start -- [MODEL.gguf | --choose] [--port N] [--host H]
  *
- * With a model file the page opens it by itself. The last line is the page's address.
+ * The page opens the embedded model, or the file that is named, or with --choose asks for one. The last line is the page's address.
  */
 import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
@@ -12,15 +12,16 @@ import { build } from '../wasm/build.mjs'
 import { runMain, say, SetupError } from '../wasm/shell.mjs'
 import { modelPaths, serve } from './server.mjs'
 
-const USAGE = 'npm start -- [MODEL.gguf] [--port N] [--host H]'
+const USAGE = 'npm start -- [MODEL.gguf | --choose] [--port N] [--host H]'
 
 function readArguments() {
   try {
-    const { values, positionals } = parseArgs({ allowPositionals: true, options: { port: { type: 'string' }, host: { type: 'string' }, help: { type: 'boolean' } } })
+    const { values, positionals } = parseArgs({ allowPositionals: true, options: { port: { type: 'string' }, host: { type: 'string' }, choose: { type: 'boolean' }, help: { type: 'boolean' } } })
     if (positionals.length > 1) throw new Error(`one model file at most, not ${positionals.length}`)
+    if (positionals.length && values.choose) throw new Error('a model file or --choose, not both')
     const port = Number(values.port ?? 8080)
     if (!Number.isInteger(port) || port < 0 || port > 65535) throw new Error(`--port must be a number up to 65535, not ${values.port}`)
-    return { port, host: values.host ?? '127.0.0.1', help: values.help, model: positionals[0] && resolve(process.env.INIT_CWD ?? '.', positionals[0]) }
+    return { port, host: values.host ?? '127.0.0.1', help: values.help, model: values.choose ? null : positionals[0] && resolve(process.env.INIT_CWD ?? '.', positionals[0]) }
   } catch (error) {
     const [sentence] = /** @type {Error} */ (error).message.split('. ') // Node's own go on for long
     throw new SetupError(`${sentence} (usage: ${USAGE})`)
@@ -68,7 +69,7 @@ await runMain(async () => {
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => void server.close().then(() => process.exit(0)))
   if (port && server.port !== port) say(`port ${port} is taken: using ${server.port}`)
   if (model) say(`serving ${basename(model)} (${(bytes / 1e6).toFixed(1)} MB), which the page opens by itself`)
-  else say('the page asks for a model; to have it open one by itself: npm start -- path/to/model.gguf')
+  else if (model === undefined) say('the page opens the embedded model; for another one: npm start -- path/to/model.gguf')
   say('press Ctrl+C to stop; the page is at')
   console.log(server.url)
 })

@@ -23,7 +23,7 @@ const printJson = (value) => void process.stdout.write(`${JSON.stringify(value).
 async function overview() {
   const lines = await Promise.all(COMMANDS.map(async (name) => `  nibble ${name.padEnd(11)} ${(await command(name)).summary}`))
   return [`nibble ${version()}: quantized language models on this machine; nothing leaves it`, '', ...lines, '',
-    'MODEL is the path or https URL of a GGUF file; of a split model, its first part.',
+    'MODEL is the path or https URL of a GGUF file; of a split model, its first part. Without one: the small model that comes with Nibble.',
     '`nibble <command> --help` lists the options of a command.', ''].join('\n')
 }
 

@@ -65,12 +65,13 @@ function quantile(sorted, q) {
  * @param {object} [options]
  * @param {number} [options.n_ctx]  tokens of a chunk (default 512)
  * @param {number} [options.chunks]  most chunks (default: all)
+ * @param {boolean} [options.parseSpecial]  control tokens spelled out in the text become those tokens
  * @param {import('./model.js').Model} [options.against]  the reference, with the same vocabulary
  * @param {AbortSignal} [options.signal]
  * @param {(done: number, total: number, ppl: number) => void} [options.onProgress]  called after each chunk
  * @returns {Promise<Evaluation>}
  */
-export async function perplexity(model, text, { n_ctx = 512, chunks = Infinity, against, signal, onProgress } = {}) {
+export async function perplexity(model, text, { n_ctx = 512, chunks = Infinity, parseSpecial = false, against, signal, onProgress } = {}) {
   const { tokenizer } = model
   if (!Number.isInteger(n_ctx) || n_ctx < 8) throw new NibbleError('E_ARGUMENT', `n_ctx must be a whole number of at least 8, not ${n_ctx}`)
   for (const m of against ? [model, against] : [model]) {
@@ -79,7 +80,7 @@ export async function perplexity(model, text, { n_ctx = 512, chunks = Infinity, 
   if (against && against.tokenizer.n_vocab !== tokenizer.n_vocab) {
     throw new NibbleError('E_ARGUMENT', `the models have vocabularies of ${tokenizer.n_vocab} and ${against.tokenizer.n_vocab} tokens; only models with the same one can be compared`)
   }
-  const ids = model.tokenize(text)
+  const ids = model.tokenize(text, { parseSpecial })
   const n_chunks = Math.min(Math.floor(ids.length / n_ctx), chunks)
   if (n_chunks < 1) throw new NibbleError('E_ARGUMENT', `the text has ${ids.length} tokens: a chunk of ${n_ctx} needs a longer one, or choose a smaller context`)
   const first = n_ctx >> 1

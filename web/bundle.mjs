@@ -7,11 +7,12 @@
  *   template.js chat templates; these two read it with a model that has one
  *   team.js     starting threads, read where they can be had, and thread.js, the program of each
  *
- * and, for the page: index.html, main.js, style.css, icon.svg and the .wasm files, so that the folder is a site as it stands. The package
+ * and, for the page: index.html, main.js, style.css, icon.svg, the .wasm files and the embedded model, so that the folder is a site as it stands. The package
  * leaves these out; there the .wasm files are one folder up, where Node looks for them, too.
  */
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import { EMBEDDED } from '../js/cli/common.js'
 import { root, say } from '../wasm/shell.mjs'
 
 /** js/platform.js is about every place; browsers get their own. @type {import('esbuild').Plugin} */
@@ -57,6 +58,7 @@ export async function bundle() {
   for (const name of ['worker.js', 'index.js']) keepComments(join(out, name))
   for (const name of ['index.html', 'style.css', 'icon.svg']) copyFileSync(join(root, 'demo', name), join(out, name))
   for (const name of readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.wasm'))) copyFileSync(join(root, 'dist', name), join(out, name))
+  copyFileSync(EMBEDDED, join(out, basename(EMBEDDED)))
   for (const [path, { bytes, imports }] of Object.entries(metafile.outputs)) {
     if (imports.length > 0) throw new Error(`${path} imports ${imports.map((i) => i.path).join(', ')}`)
     say(`${path}: ${(bytes / 1000).toFixed(1)} kB`)

@@ -1,6 +1,6 @@
 import { NibbleError } from '../errors.js'
 import { MODEL_OPTIONS } from './options.js'
-import { loadModel, print, progressBar, size } from './common.js'
+import { EMBEDDED, loadModel, print, progressBar, size } from './common.js'
 
 /** @param {number[]} values */
 export function median(values) {
@@ -20,9 +20,9 @@ function bytesPerToken({ tensors = [] }) {
 /** @type {import('./options.js').Command} */
 export default {
   summary: 'measures the speed of a model on this machine',
-  usage: 'MODEL [options]',
+  usage: '[MODEL] [options]',
   details: 'Medians over the repetitions, each on a fresh context. Tokens are random, so the content of the file does not matter.',
-  positionals: [1, 1],
+  positionals: [0, 1],
   options: {
     ...MODEL_OPTIONS,
     'prompt-tokens': { type: 'integer', value: 'N', default: 512, help: 'length of the prompt (default 512)' },
@@ -30,7 +30,7 @@ export default {
     repeat: { type: 'integer', value: 'N', default: 3, help: 'repetitions (default 3)' },
   },
 
-  async run({ values, args: [source] }, signal) {
+  async run({ values, args: [source = EMBEDDED] }, signal) {
     const prompt = values['prompt-tokens'], generated = values['gen-tokens'], { repeat } = values
     if (prompt < 1 || generated < 1 || repeat < 1) throw new NibbleError('E_ARGUMENT', '--prompt-tokens, --gen-tokens and --repeat must be at least 1')
     const model = await loadModel(source, { ...values, ctx: values.ctx ?? prompt + generated }, signal)

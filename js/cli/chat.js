@@ -1,19 +1,19 @@
 import { createInterface } from 'node:readline'
 import { isNibbleError, NibbleError } from '../errors.js'
 import { generateOptions, MODEL_OPTIONS, SAMPLING_OPTIONS } from './options.js'
-import { loadModel, print, say, speedLine } from './common.js'
+import { EMBEDDED, loadModel, print, say, speedLine } from './common.js'
 
 const HELP = '/reset begins anew, /system TEXT sets the system message, /retry answers again, /stats shows speed, /exit ends; Ctrl-C stops an answer'
 
 /** @type {import('./options.js').Command} */
 export default {
   summary: 'talks with a model in the terminal',
-  usage: 'MODEL [options]',
+  usage: '[MODEL] [options]',
   details: `Each line of input is a message. In the conversation: ${HELP}.\nWith --json the whole conversation is printed when the input ends.`,
-  positionals: [1, 1],
+  positionals: [0, 1],
   options: { ...MODEL_OPTIONS, ...SAMPLING_OPTIONS, system: { type: 'string', value: 'TEXT', help: 'system message' } },
 
-  async run({ values, args: [source] }, signal) {
+  async run({ values, args: [source = EMBEDDED] }, signal) {
     const options = generateOptions(values)
     const model = await loadModel(source, values, signal)
     if (!model.info.chat_template) {

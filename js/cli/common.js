@@ -3,6 +3,7 @@
  */
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import { NibbleError } from '../errors.js'
 import { load } from '../load.js'
 import { loadOptions } from './options.js'
@@ -77,8 +78,20 @@ export async function loadModel(source, values, signal) {
   }
 }
 
+/** The model that comes with Nibble (demo/model): what commands run on where none is named. */
+export const EMBEDDED = fileURLToPath(new URL('../../demo/model/Llama-Nibble-Stories-5M-Q4_0.gguf', import.meta.url))
+
 /** Whether an argument names a model rather than being a prompt. @param {string} text */
-export const namesModel = (text) => /\.gguf$/i.test(text) || /^https?:\/\//i.test(text) || existsSync(text)
+const namesModel = (text) => /\.gguf$/i.test(text) || /^https?:\/\//i.test(text) || existsSync(text)
+
+/**
+ * The arguments of a command that takes `[MODEL] ["text"]`: a single one is the text, unless it names a model.
+ * @param {string[]} args @returns {[source: string, words: string | undefined]}
+ */
+export function modelAndText([first, second]) {
+  if (first === undefined) return [EMBEDDED, undefined]
+  return second !== undefined || namesModel(first) ? [first, second] : [EMBEDDED, first]
+}
 
 /** A text file; '-' is standard input. @param {string} path @returns {Promise<string>} */
 export async function readText(path) {

@@ -1,6 +1,6 @@
 import { estimate } from '../load.js'
 import { MODEL_OPTIONS } from './options.js'
-import { count, print, size } from './common.js'
+import { EMBEDDED, count, print, size } from './common.js'
 
 /** @param {unknown} value */
 function short(value) {
@@ -11,11 +11,11 @@ function short(value) {
 /** @type {import('./options.js').Command} */
 export default {
   summary: 'shows what a file holds and what running it would need; reads the header only',
-  usage: 'MODEL [options]',
-  positionals: [1, 1],
+  usage: '[MODEL] [options]',
+  positionals: [0, 1],
   options: { json: MODEL_OPTIONS.json, ctx: MODEL_OPTIONS.ctx },
 
-  async run({ values, args: [source] }, signal) {
+  async run({ values, args: [source = EMBEDDED] }, signal) {
     const info = await estimate(source, { signal, contextLength: values.ctx ?? 0 })
     // JSON has no numbers beyond 2^53: such metadata is written as text.
     const metadata = Object.fromEntries(Object.entries(info.metadata).map(([key, v]) => [key, typeof v === 'bigint' ? String(v) : Array.isArray(v) ? v.map((x) => (typeof x === 'bigint' ? String(x) : x)) : v]))

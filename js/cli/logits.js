@@ -1,11 +1,11 @@
 import { MODEL_OPTIONS, UsageError } from './options.js'
-import { loadModel, print } from './common.js'
+import { EMBEDDED, loadModel, print } from './common.js'
 
 /** @type {import('./options.js').Command} */
 export default {
   summary: 'the most probable next tokens behind given ones',
-  usage: 'MODEL --tokens 1,2,3 [options]',
-  positionals: [1, 1],
+  usage: '[MODEL] --tokens 1,2,3 [options]',
+  positionals: [0, 1],
   options: {
     ...MODEL_OPTIONS,
     tokens: { type: 'string', value: 'IDS', help: 'token ids, separated by commas; nothing is added to them' },
@@ -13,7 +13,7 @@ export default {
     all: { type: 'boolean', help: 'at every position, not only behind the last token' },
   },
 
-  async run({ values, args: [source] }, signal) {
+  async run({ values, args: [source = EMBEDDED] }, signal) {
     if (values.tokens === undefined) throw new UsageError('--tokens is missing')
     const ids = values.tokens.split(/[\s,]+/).filter((/** @type {string} */ t) => t !== '').map((/** @type {string} */ t) => {
       if (!/^\d+$/.test(t)) throw new UsageError(`--tokens takes whole numbers, not '${t}'`)

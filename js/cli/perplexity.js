@@ -1,22 +1,23 @@
 import { perplexity } from '../evaluate.js'
 import { MODEL_OPTIONS, UsageError } from './options.js'
-import { loadModel, print, progressBar, readText } from './common.js'
+import { EMBEDDED, loadModel, print, progressBar, readText } from './common.js'
 
 /** @type {import('./options.js').Command} */
 export default {
   summary: 'how well a model predicts a text, and how near it is to another one',
-  usage: 'MODEL --file F [options]',
+  usage: '[MODEL] --file F [options]',
   details: 'The text is cut into chunks of --ctx tokens; predictions in the second half of each count.',
-  positionals: [1, 1],
+  positionals: [0, 1],
   options: {
     ...MODEL_OPTIONS,
     file: { type: 'string', value: 'F', help: "the text; '-': standard input" },
     ctx: { type: 'integer', value: 'N', default: 512, help: 'tokens of a chunk (default 512)' },
     chunks: { type: 'integer', value: 'N', help: 'stop after so many (default: the whole text)' },
+    'parse-special': { type: 'boolean', help: 'control tokens spelled out in the text become those tokens' },
     against: { type: 'string', value: 'REF', help: 'a reference with the same vocabulary, such as the model before it was quantized' },
   },
 
-  async run({ values, args: [source] }, signal) {
+  async run({ values, args: [source = EMBEDDED] }, signal) {
     if (values.file === undefined) throw new UsageError('--file is missing')
     if (values.chunks !== undefined && values.chunks < 1) throw new UsageError('--chunks must be at least 1')
     const text = await readText(values.file)
@@ -28,7 +29,7 @@ export default {
     const bar = progressBar('evaluating')
     try {
       const r = await perplexity(model, text, {
-        n_ctx: values.ctx, chunks: values.chunks, against, signal,
+        n_ctx: values.ctx, chunks: values.chunks, parseSpecial: values['parse-special'], against, signal,
         onProgress: (done, total, ppl) => bar.update(done, total, `chunk ${done} of ${total}, perplexity ${ppl.toFixed(4)}`),
       })
       bar.end()

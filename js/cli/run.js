@@ -1,15 +1,15 @@
 import { NibbleError } from '../errors.js'
 import { generateOptions, MODEL_OPTIONS, SAMPLING_OPTIONS, UsageError } from './options.js'
-import { loadModel, namesModel, print, readText, say, speedLine } from './common.js'
+import { loadModel, modelAndText, print, readText, say, speedLine } from './common.js'
 
 /** @typedef {import('../completions.js').Timings} Timings */
 
 /** @type {import('./options.js').Command} */
 export default {
   summary: 'continues a text, or answers one question with --chat',
-  usage: 'MODEL ["prompt"] [options]',
+  usage: '[MODEL] ["prompt"] [options]',
   details: 'Without a prompt the model begins a text of its own. The text goes to standard output as it is generated, figures to standard error.',
-  positionals: [1, 2],
+  positionals: [0, 2],
   options: {
     ...MODEL_OPTIONS, ...SAMPLING_OPTIONS,
     file: { type: 'string', value: 'F', help: "read the prompt from a file; '-': from standard input" },
@@ -20,10 +20,8 @@ export default {
     quiet: { type: 'boolean', short: 'q', help: 'print the text only' },
   },
 
-  async run({ values, args: [source, words] }, signal) {
-    if (!namesModel(source) && words === undefined) {
-      throw new UsageError(`'${source}' names no GGUF file or URL; put the model before the prompt`)
-    }
+  async run({ values, args }, signal) {
+    const [source, words] = modelAndText(args)
     if (words !== undefined && values.file !== undefined) throw new UsageError('give the prompt either as an argument or by --file')
     if (values.system !== undefined && !values.chat) throw new UsageError('--system needs --chat')
     const prompt = words ?? (values.file === undefined ? '' : await readText(values.file))

@@ -2,13 +2,13 @@ import { NibbleError } from '../errors.js'
 import { loadTokenizer } from '../load.js'
 import { compileTemplate } from '../template.js'
 import { JSON_OPTION, UsageError } from './options.js'
-import { print, readJson, readText } from './common.js'
+import { EMBEDDED, print, readJson, readText } from './common.js'
 
 /** @type {import('./options.js').Command} */
 export default {
   summary: "renders a conversation with a model's chat template",
-  usage: 'MODEL|FILE.jinja --messages F [options]',
-  positionals: [1, 1],
+  usage: '[MODEL|FILE.jinja] --messages F [options]',
+  positionals: [0, 1],
   options: {
     ...JSON_OPTION,
     messages: { type: 'string', value: 'F', help: "JSON array of {role, content}; '-': standard input" },
@@ -19,7 +19,7 @@ export default {
     set: { type: 'string', value: 'NAME=JSON', multiple: true, help: 'more variables for the template, such as enable_thinking=false' },
   },
 
-  async run({ values, args: [source] }, signal) {
+  async run({ values, args: [source = EMBEDDED] }, signal) {
     if (values.messages === undefined) throw new UsageError('--messages is missing')
     /** @type {Record<string, unknown>} */
     const context = { add_generation_prompt: !values['no-generation-prompt'] }

@@ -1,13 +1,13 @@
 import { NibbleError } from '../errors.js'
 import { loadTokenizer } from '../load.js'
 import { JSON_OPTION, UsageError } from './options.js'
-import { print, readJson, readText } from './common.js'
+import { modelAndText, print, readJson, readText } from './common.js'
 
 /** @type {import('./options.js').Command} */
 export default {
   summary: 'text to token ids; a file that holds nothing but a vocabulary will do',
-  usage: 'MODEL ["text"] [options]',
-  positionals: [1, 2],
+  usage: '[MODEL] ["text"] [options]',
+  positionals: [0, 2],
   options: {
     ...JSON_OPTION,
     file: { type: 'string', value: 'F', help: "read the text from a file; '-': from standard input" },
@@ -16,7 +16,8 @@ export default {
     'parse-special': { type: 'boolean', help: 'control tokens spelled out in the text become those tokens' },
   },
 
-  async run({ values, args: [source, words] }, signal) {
+  async run({ values, args }, signal) {
+    const [source, words] = modelAndText(args)
     if ([words, values.file, values.cases].filter((given) => given !== undefined).length !== 1) {
       throw new UsageError('give one of: a text, --file, --cases')
     }

@@ -21,11 +21,11 @@ const EMPTY_PAGE = '<!doctype html><html lang="en"><title>empty</title><link rel
  * A page on a server of its own. Everything the browser asks for and complains about is kept.
  * @param {object} [options]
  * @param {string} [options.path]
- * @param {string} [options.model]  for the server
+ * @param {string | null} [options.model]  for the server; null: none, undefined: the embedded one
  * @param {Record<string, import('../../demo/server.mjs').Handler>} [options.routes]
  * @param {import('playwright-core').BrowserContextOptions} [options.context]
  */
-export async function openPage({ path = '', model, routes = {}, context: contextOptions } = {}) {
+export async function openPage({ path = '', model = null, routes = {}, context: contextOptions } = {}) {
   const server = await serve({
     model,
     routes: {

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { EMBEDDED } from '../../js/cli/common.js'
 import { load } from '../../js/index.js'
 import { pieces, sendSlowly } from '../js/server.js'
 import { tinyModel } from '../js/tiny-model.js'
@@ -54,6 +55,28 @@ const send = async (page, text) => {
 const lastBody = (page) => page.locator('.message').last().locator('.body')
 /** @param {Page} page */
 const lastNote = (page) => page.evaluate(() => [...document.querySelectorAll('.message')].pop()?.querySelector('.note')?.textContent ?? '')
+
+describe('the embedded model', () => {
+  test('the page opens on it and tells a story at a press, without the network', async () => {
+    const { page, context, complaints, requests, url, close } = await openPage({ model: undefined })
+    await ready(page)
+    await context.setOffline(true)
+    assert.match(await page.innerText('#facts'), /Llama Nibble Stories/)
+    assert.match(await page.innerText('#panel'), /Built with Llama/)
+    assert.deepEqual(requests.filter((r) => !r.startsWith(url)), [])
+    await settings(page, { temperature: '0', max_tokens: '60' })
+    const idea = await page.locator('#ideas button').first().innerText()
+    await page.click('#ideas button >> nth=0')
+    await until(async () => /tokens/.test(await lastNote(page)), 'the story')
+    const model = await load(EMBEDDED)
+    const { choices } = await model.chat.completions.create({ messages: [{ role: 'user', content: idea }], temperature: 0, top_p: 0.95, max_tokens: 60 })
+    await model.dispose()
+    assert.equal(await lastBody(page).textContent(), choices[0].message.content)
+    assert.equal(await page.isVisible('#ideas'), false)
+    assert.deepEqual(complaints, [])
+    await close()
+  })
+})
 
 describe('loading', () => {
   test('the file that the server names, by itself; its facts are told', async () => {

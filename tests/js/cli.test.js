@@ -243,8 +243,6 @@ describe('what is wrong', () => {
   test('calls', async () => {
     await fails([], 2, /^$/)
     await fails(['walk'], 2, /there is no command 'walk'; the commands are run, chat/)
-    await fails(['run'], 2, /usage: nibble run MODEL/)
-    await fails(['run', 'hello'], 2, /names no GGUF file/)
     await fails(['run', MODEL, 'a', 'b'], 2, /'b' is one argument too many; put quotes/)
     await fails(['run', MODEL, '--temprature', '1'], 2, /--temprature/)
     await fails(['run', MODEL, 'x', '--seed', 'abc'], 2, /--seed takes a whole number, not 'abc'/)

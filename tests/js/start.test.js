@@ -18,7 +18,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'nibble-start-'))
   file = join(folder, 'a model.gguf')
   await writeFile(file, bytes)
-  await writeFile(join(folder, 'index.html'), '<!doctype html><meta name="nibble-model" content="">')
+  await writeFile(join(folder, 'index.html'), '<!doctype html><meta name="nibble-model" content="embedded.gguf">')
   for (const name of ['worker.js', 'style.css', 'nibble-simd128.wasm', 'empty.txt']) await writeFile(join(folder, name), name === 'empty.txt' ? '' : name)
   server = await serve({ model: file, folder })
 })
@@ -66,8 +66,11 @@ describe('the server', () => {
   })
   test('names the model in the page', async () => {
     assert.match(String((await ask('/')).body), /<meta name="nibble-model" content="model.gguf">/)
+    const asking = await serve({ folder, model: null })
+    assert.match(await (await fetch(asking.url)).text(), /<meta name="nibble-model" content="">/)
+    await asking.close()
     const plain = await serve({ folder })
-    assert.match(await (await fetch(plain.url)).text(), /<meta name="nibble-model" content="">/)
+    assert.match(await (await fetch(plain.url)).text(), /<meta name="nibble-model" content="embedded.gguf">/)
     assert.equal((await fetch(`${plain.url}model.gguf`)).status, 404)
     await plain.close()
   })
@@ -148,6 +151,7 @@ describe('npm start', () => {
       [['--port', 'many'], /^✗ --port must be a number up to 65535, not many/],
       [['--colour', 'red'], /^✗ Unknown option '--colour'/],
       [[file, file], /^✗ one model file at most, not 2/],
+      [[file, '--choose'], /^✗ a model file or --choose, not both/],
     ])) {
       const { status, error } = await failure(...args)
       assert.equal(status, 1)
