@@ -84,7 +84,7 @@ void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, si
 // (best on machines that have that as one instruction: arm64 with DOTPROD, x64 with AVX-VNNI). Results are the same; whoever has a clock
 // times n rounds of the instructions of either, and chooses between passes. Returns false, and changes nothing, where there is no choice.
 bool nb_matmul_sums_in_32(bool on);
-void nb_matmul_sums_work(bool in_32, uint32_t n);
+int32_t nb_matmul_sums_work(bool in_32, uint32_t n);  // the result means nothing
 
 // ---- element by element, and rows -------------------------------------------------------------------------------------------
 
