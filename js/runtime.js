@@ -13,6 +13,10 @@ const INITIAL_PAGES = 4 * 1024 * 1024 / PAGE
 /** Some systems refuse to reserve address space for a large maximum: ask for 4 GiB, then less. */
 const MAXIMUM_PAGES = [65536, 32768, 16384, 8192]
 
+/** Milliseconds of trying each of the kernels that there is a choice of; browsers' clocks may have steps of 1. */
+const TRIAL = 2
+let fasterSums = 0
+
 /** Codes of nb_status (src/base/status.h), in the order of its numbers. */
 const STATUS_CODES = /** @type {const} */ ([
   'OK', 'E_FORMAT', 'E_UNSUPPORTED', 'E_TRUNCATED', 'E_NOMEM', 'E_CONTEXT', 'E_ARGUMENT', 'E_INTEGRITY',
@@ -157,6 +161,7 @@ export class Engine {
       throw new NibbleError('E_UNSUPPORTED', 'the .wasm file and the JavaScript are of different versions; build or deploy both together')
     }
     this.variant = /** @type {string} */ (this.heap.cstring(this.ptr('nbw_variant')))
+    this.sums = this.call('nb_matmul_sums_in_32', 0) && this.fasterSums() === 32 && this.call('nb_matmul_sums_in_32', 1) ? 32 : 16
     this.error = this.alloc(this.call('nbw_error_bytes'))
     /** 128 bytes, 8-byte aligned, for results passed through pointers; overwritten by the next call that uses it. */
     this.out = this.alloc(128)
@@ -219,6 +224,22 @@ export class Engine {
   useThreads(n) {
     this.call('nb_team_use', this.team, n)
     this.threads = n
+  }
+
+  /** In how many bits the relaxed variant sums products fastest on this machine (nb_matmul_sums_in_32): found once, in some milliseconds. */
+  fasterSums() {
+    if (fasterSums) return fasterSums
+    const rates = [0, 0]
+    for (let turn = 0; turn < 10; turn++) { // the first ones run before the engine has optimised
+      const start = performance.now()
+      let n = 0, time = 0
+      for (; time < TRIAL && n < 2000; n++) { // where clocks stand still for long, after so many
+        this.call('nb_matmul_sums_work', turn & 1, 500)
+        time = performance.now() - start
+      }
+      rates[turn & 1] = Math.max(rates[turn & 1], n / time)
+    }
+    return fasterSums = rates[1] > 1.2 * rates[0] ? 32 : 16
   }
 
   /** Gives up the instance: its memory is freed with the last reference to it. Returns what every later call throws. */

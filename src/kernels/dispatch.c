@@ -18,12 +18,33 @@
 #define BEST_Q8(name, scalar) scalar
 #endif
 
-// In the packed layout there are two relaxed variants; which is the faster depends on the machine, so each has a build.
-#if defined(NB_RELAXED) && defined(NB_RELAXED_I32)
-#define BEST_X8(scalar) nb_matmul_x8_relaxed_i32
+// In the packed layout there are two relaxed variants; which is the faster depends on the machine.
+#if defined(NB_RELAXED)
+static nb_matmul_fn *x8_kernel = nb_matmul_x8_relaxed;
+#define BEST_X8(scalar) x8_kernel
 #else
 #define BEST_X8(scalar) BEST_Q8(nb_matmul_x8, scalar)
 #endif
+
+bool nb_matmul_sums_in_32(bool on) {
+#if defined(NB_RELAXED)
+  if (!nb_x8_relaxed_i32_works()) return false;
+  x8_kernel = on ? nb_matmul_x8_relaxed_i32 : nb_matmul_x8_relaxed;
+  return true;
+#else
+  (void)on;
+  return false;
+#endif
+}
+
+int32_t nb_matmul_sums_work(bool in_32, uint32_t n) {
+#if defined(NB_RELAXED)
+  return nb_x8_relaxed_work(in_32, n);
+#else
+  (void)in_32, (void)n;
+  return 0;
+#endif
+}
 
 static nb_matmul_fn *specification_of(nb_type type) {
   return nb_act_kind_of(type) == NB_ACT_Q8_32 ? nb_matmul_block32_q8_scalar : nb_matmul_block256_q8_scalar;

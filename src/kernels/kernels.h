@@ -9,6 +9,7 @@
 #ifndef NB_KERNELS_KERNELS_H
 #define NB_KERNELS_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -78,6 +79,12 @@ void nb_quantize_act(nb_act *a, const float *x);
 // from the first block to the last. For float activations: 16 partial sums (column c goes to c mod 16), then folded by halves:
 // i += i+8, i += i+4, (0+2)+(1+3).
 void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1);
+
+// Relaxed SIMD has two kernels for packed weights, whose products are first summed in 16 bits (the default: best on x64) or in 32 bits
+// (best on machines that have that as one instruction: arm64 with DOTPROD, x64 with AVX-VNNI). Results are the same; whoever has a clock
+// times n rounds of the instructions of either, and chooses between passes. Returns false, and changes nothing, where there is no choice.
+bool nb_matmul_sums_in_32(bool on);
+int32_t nb_matmul_sums_work(bool in_32, uint32_t n);  // the result means nothing
 
 // ---- element by element, and rows -------------------------------------------------------------------------------------------
 

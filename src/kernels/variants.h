@@ -30,6 +30,12 @@ nb_matmul_fn nb_matmul_q3_k_q8_simd128, nb_matmul_q3_k_q8_relaxed;
 // NB_LAYOUT_X8: every type that has it, with the activations of the type; whole groups of rows only
 nb_matmul_fn nb_matmul_x8_simd128, nb_matmul_x8_relaxed, nb_matmul_x8_relaxed_i32;
 
+// Whether the engine computes the instruction of nb_matmul_x8_relaxed_i32 as it must. V8 did not while relaxed SIMD was an experiment
+// (seen in Node 20).
+bool nb_x8_relaxed_i32_works(void);
+// Rounds of the instructions of one or the other relaxed variant, for whoever has a clock. The result means nothing.
+int32_t nb_x8_relaxed_work(bool sums_in_32, uint32_t n);
+
 // ---- the rest -----------------------------------------------------------------------------------------------------------------
 
 void nb_quantize_act_scalar(nb_act *a, const float *x);

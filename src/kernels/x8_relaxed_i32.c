@@ -38,6 +38,43 @@ NB_INLINE void stretch_sums(const nb_x8_format *f, const nb_x8_constants *k, con
   }
 }
 
+bool nb_x8_relaxed_i32_works(void) {
+  int8_t a[16], w[16];
+  int32_t sums[4] = {1 << 20, -3, 0, 77}, got[4];
+  for (int i = 0; i < 16; i++) {
+    a[i] = (int8_t)(i % 3 ? 127 - 9 * i : -127);
+    w[i] = (int8_t)(i < 8 ? 127 : 5 * i);
+  }
+  const int8_t *volatile pa = a;
+  wasm_v128_store(got, nb_relaxed_dot_add(wasm_v128_load(pa), wasm_v128_load(w), wasm_v128_load(sums)));
+  bool right = true;
+  for (int i = 0; i < 16; i++) sums[i / 4] += a[i] * w[i];
+  for (int i = 0; i < 4; i++) right = right && got[i] == sums[i];
+  return right;
+}
+
+int32_t nb_x8_relaxed_work(bool sums_in_32, uint32_t n) {
+  static const uint8_t codes[8][16] = {{1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}};
+  const uint8_t (*volatile any)[16] = codes;  // nothing is computed beforehand
+  const uint8_t (*w)[16] = any;
+  const v128_t one = wasm_i8x16_splat(1);
+  v128_t a = one, sums[8];
+  for (int i = 0; i < 8; i++) sums[i] = one;
+  if (sums_in_32) {
+    for (; n > 0; n--, a = wasm_i8x16_add(a, one)) {
+      NB_UNROLL
+      for (int i = 0; i < 8; i++) sums[i] = nb_relaxed_dot_add(a, wasm_v128_load(w[i]), sums[i]);
+    }
+  } else {
+    for (; n > 0; n--, a = wasm_i8x16_add(a, one)) {
+      NB_UNROLL
+      for (int i = 0; i < 8; i++) sums[i] = wasm_i16x8_add(sums[i], nb_relaxed_dot(a, wasm_v128_load(w[i])));
+    }
+  }
+  for (int i = 1; i < 8; i++) sums[0] = wasm_v128_xor(sums[0], sums[i]);
+  return wasm_i32x4_extract_lane(sums[0], 0);
+}
+
 #define VARIANT ((nb_x8_variant){stretch_sums, spread, true})
 NB_X8_MATMUL(nb_matmul_x8_relaxed_i32, VARIANT)
 

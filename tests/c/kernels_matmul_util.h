@@ -28,6 +28,13 @@ enum { N_X8_TYPES = 10 };
 #define IN_ROWS(name, type, lower, suffix) {name, NB_TYPE_##type, NB_LAYOUT_ROWS, nb_matmul_##lower##_q8_##suffix},
 #define IN_X8(name, type, fn) {name, NB_TYPE_##type, NB_LAYOUT_X8, fn},
 
+#ifdef NB_RELAXED
+static inline void matmul_x8_relaxed_i32(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
+  // Engines that compute the instruction wrongly never get to use it.
+  (nb_x8_relaxed_i32_works() ? nb_matmul_x8_relaxed_i32 : nb_matmul_x8_relaxed)(w, a, y, ystride, row0, row1);
+}
+#endif
+
 static const variant VARIANTS[] = {
   EACH_TYPE(DISPATCHED, "dispatch") EACH_X8(IN_X8, "dispatch", nb_matmul)
 #ifdef NB_SIMD128
@@ -35,9 +42,7 @@ static const variant VARIANTS[] = {
 #endif
 #ifdef NB_RELAXED
   EACH_ROWS(IN_ROWS, "relaxed", relaxed) EACH_X8(IN_X8, "relaxed", nb_matmul_x8_relaxed)
-#if defined(NB_RELAXED_I32) || !defined(__wasm__)  // in a build of its own, for old machines that know the instruction compute it wrongly
-  EACH_X8(IN_X8, "relaxed_i32", nb_matmul_x8_relaxed_i32)
-#endif
+  EACH_X8(IN_X8, "relaxed_i32", matmul_x8_relaxed_i32)
 #endif
 };
 // clang-format on

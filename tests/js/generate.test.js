@@ -48,6 +48,20 @@ describe('the same seed gives the same text', () => {
       }
     }
   })
+  test('by both kernels of the relaxed variant, in every type', async (t) => {
+    for (const type of ['Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q8_0', 'IQ4_NL', 'Q4_K', 'Q5_K', 'Q6_K', 'IQ4_XS']) {
+      const m = await load(/** @type {Uint8Array} */ (tinyModel({ n_layers: 2, n_vocab: 384, type })))
+      try {
+        if (!m.engine.call('nb_matmul_sums_in_32', 0)) return t.skip('this Node has no relaxed SIMD, or computes a part of it wrongly')
+        const want = await tokens({ seed: 3 }, m)
+        m.main.truncate(0)
+        m.engine.call('nb_matmul_sums_in_32', 1)
+        assert.deepEqual(await tokens({ seed: 3 }, m), want, type)
+      } finally {
+        await m.dispose()
+      }
+    }
+  })
   test('streamed or not, whatever was generated before', async () => {
     const want = await tokens({ seed: 9 })
     await tokens({ prompt: 'Once upon another', seed: 1 })
