@@ -116,6 +116,7 @@ async function toUrl(source) {
 /** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
 async function openUrl(url, options) {
   const { signal, headers, fetch = globalThis.fetch } = options
+  const own = fetch === globalThis.fetch && !node // nobody else may look at the chunks; Node's may share buffers
   if (url.username || url.password) {
     throw new NibbleError('E_ARGUMENT', `a name and password cannot be part of a URL that is fetched (${url.host}); send them with the option headers`)
   }
@@ -127,11 +128,11 @@ async function openUrl(url, options) {
     asked?.then((late) => late.body?.cancel()).catch(() => {}) // a fetch of the caller's may not look at the signal
     throw readError(error, url.href, signal)
   }
-  return openResponse(response, url.href, options)
+  return openResponse(response, url.href, options, own)
 }
 
-/** @param {Response} response @param {string} name @param {SourceOptions} options @returns {Promise<Part>} */
-async function openResponse(response, name, options) {
+/** @param {Response} response @param {string} name @param {SourceOptions} options @param {boolean} [own] @returns {Promise<Part>} */
+async function openResponse(response, name, options, own) {
   if (!response.ok) {
     await response.body?.cancel()
     throw new NibbleError('E_NETWORK', `${name} cannot be fetched: HTTP ${response.status} ${response.statusText}`.trim())
@@ -140,7 +141,7 @@ async function openResponse(response, name, options) {
   if (!response.body) throw new NibbleError('E_NETWORK', `${name} came without a body`)
   // With a content encoding the header counts the encoded bytes.
   const length = response.headers.get('content-encoding') ? null : response.headers.get('content-length')
-  return openStream(response.body, name, length === null ? undefined : Number(length), options)
+  return openStream(response.body, name, length === null ? undefined : Number(length), options, own)
 }
 
 /**
@@ -148,9 +149,10 @@ async function openResponse(response, name, options) {
  * @param {string} name
  * @param {number | undefined} size  announced; a stream that ends elsewhere was cut
  * @param {SourceOptions} options
+ * @param {boolean} [own]  whether chunks may be freed, rather than left to the garbage collector, which takes no notice of their size
  * @returns {Part}
  */
-function openStream(stream, name, size, { signal }) {
+function openStream(stream, name, size, { signal }, own = false) {
   if (stream.locked) throw new NibbleError('E_ARGUMENT', `${name} is being read by somebody else; pass a stream without a reader`)
   const reader = stream.getReader()
   /** @type {Uint8Array} */
@@ -183,6 +185,7 @@ function openStream(stream, name, size, { signal }) {
       const n = Math.min(rest.length, view.length)
       view.set(rest.subarray(0, n))
       rest = rest.subarray(n)
+      if (own && rest.length === 0) free(rest)
       return n
     },
     async close() {
@@ -192,6 +195,9 @@ function openStream(stream, name, size, { signal }) {
     },
   }
 }
+
+/** Frees a buffer now, where engines can. @param {Uint8Array} bytes */
+const free = ({ buffer }) => void /** @type {any} */ (buffer).transfer?.(0)
 
 /** @param {Blob} blob @param {SourceOptions} options @returns {Part} */
 function openBlob(blob, { signal }) {
@@ -204,8 +210,10 @@ function openBlob(blob, { signal }) {
       try {
         const bytes = new Uint8Array(await blob.slice(at, at + Math.min(view.length, 4 << 20)).arrayBuffer())
         view.set(bytes)
-        at += bytes.length
-        return bytes.length
+        const n = bytes.length
+        free(bytes)
+        at += n
+        return n
       } catch (error) {
         throw readError(error, name, signal)
       }
