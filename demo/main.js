@@ -18,7 +18,7 @@ const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('nibbl
 })
 
 /** What the embedded model is good at. */
-const IDEAS = ['Tell me a bedtime story about a little fox.', 'Write a poem about the sea.', 'Tell a campfire story about an old lighthouse.']
+const IDEAS = ['Write a story about a young girl who finds a magical book in the forest.', 'Write a poem about the sea.', 'Tell a campfire story called `Gus and the Haunted Mill`.']
 
 /** @type {import('../web/client.js').Model | undefined} */
 let model

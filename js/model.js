@@ -5,6 +5,7 @@ import { ChatCompletions } from './chat.js'
 import { Completions } from './completions.js'
 import { NibbleError } from './errors.js'
 import { TokenSession } from './generate.js'
+import { recommended } from './options.js'
 import { abortError } from './source.js'
 import { Tokenizer } from './tokenizer.js'
 import { Turns } from './turns.js'
@@ -23,6 +24,7 @@ export class Model {
     this.engine = engine
     this.ptr = ptr
     this.load_s = load_s
+    engine.sampling = recommended(info.metadata)
     this.tokenizer = new Tokenizer(engine, tokenizer, { info })
     if (this.tokenizer.n_vocab !== info.config.n_vocab) {
       throw new NibbleError('E_FORMAT', `the tokenizer has ${this.tokenizer.n_vocab} tokens, the embedding ${info.config.n_vocab} rows`)

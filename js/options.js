@@ -101,6 +101,18 @@ export function resolveSeed(seed) {
   return BigInt.asUintN(64, BigInt(seed))
 }
 
+/** How llama.cpp's converter writes a publisher's recommendations into a file: option -> key behind `general.sampling.` */
+const RECOMMENDED = { temperature: 'temp', top_k: 'top_k', top_p: 'top_p', min_p: 'min_p', repeat_penalty: 'penalty_repeat', repeat_last_n: 'penalty_last_n' }
+
+/**
+ * The sampling that a model's file recommends, of `general.sampling.*`: what options are where the caller sets none.
+ * @param {Record<string, unknown>} metadata @returns {Partial<GenerateOptions>}
+ */
+export const recommended = (metadata) => Object.fromEntries(Object.entries(RECOMMENDED).flatMap(([name, key]) => {
+  const value = metadata[`general.sampling.${key}`]
+  return typeof value === 'number' && value >= 0 && value <= 1e6 ? [[name, value]] : []
+}))
+
 /**
  * Creates the library's sampler from options.
  * @param {import('./runtime.js').Engine} engine
@@ -112,7 +124,7 @@ export function makeSampler(engine, n_vocab, options, seed) {
   engine.call('nbw_sampling_defaults', engine.out)
   const values = Array.from(engine.heap.f64(engine.out, NUMBERS.length))
   NUMBERS.forEach((name, i) => {
-    const value = /** @type {Record<string, unknown>} */ (options)[name]
+    const value = /** @type {any} */ (options)[name] ?? /** @type {any} */ (engine.sampling)[name]
     if (value === undefined || value === null) return
     values[i] = name === 'top_k' || name === 'repeat_last_n' ? integer(value, name, -1, 1e9) : number(value, name, -1e9, 1e9)
   })

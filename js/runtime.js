@@ -154,6 +154,8 @@ export class Engine {
     this.team = 0
     this.threads = 1
     this.endThreads = () => {}
+    /** Of the model in it: see recommended(). @type {Partial<import('./options.js').GenerateOptions>} */
+    this.sampling = {}
     /** @type {Record<string, Function>} */
     this.exports = /** @type {any} */ (instance.exports)
     this.call('_initialize')

@@ -101,6 +101,8 @@ def write_gguf(path, weights, c, tokenizer, matrices):
         'tokenizer.ggml.bos_token_id': data.BOS, 'tokenizer.ggml.eos_token_id': data.END, 'tokenizer.ggml.unknown_token_id': data.UNK,
         'tokenizer.ggml.add_bos_token': True, 'tokenizer.ggml.add_eos_token': False, 'tokenizer.ggml.add_space_prefix': False,
         'tokenizer.chat_template': TEMPLATE,
+        'general.sampling.temp': 0.5, 'general.sampling.top_p': 0.9, 'general.sampling.min_p': 0.1,
+        'general.sampling.penalty_repeat': 1.05,
     }
     infos, body = [], bytearray()
     for name in llama.shapes(c):

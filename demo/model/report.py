@@ -20,11 +20,10 @@ import export
 from train import HERE, STAGES
 
 PROMPTS = [
-    ('Tell me a bedtime story about a little fox.', 1), ('Write a bedtime story called `The Owl Who Could Not Sleep`.', 2),
-    ('Tell a campfire story called `The Light in the Old Lighthouse`.', 3), ('Tell the child-appropriate tale called `Mia and the Flying Bicycle`.', 4),
-    ('Write a poem about the first snow.', 5), ('Write a limerick involving cats.', 6), ('Explain rainbows like I\'m five years old.', 7),
-    ('Write a slice-of-life story about Anna and Ben discussing bread in a bakery.', 8), ('Tell a joke about a computer.', 9),
-    ('What is the largest animal in the ocean?', 10),
+    'Tell the child-appropriate tale called `Mia and the Flying Bicycle`.', 'Tell a campfire story called `Gus and the Haunted Mill`.', 'Write a poem about the sea.',
+    'Write a story about a young girl who finds a magical book in the forest.', 'Write a poem about winter.', 'Explain the moon in simple terms.',
+    'Write a slice-of-life story about Tom and Lucy discussing soup.', 'Write a song about rain.', 'Tell a joke about a dog.',
+    'Tell the child-appropriate tale called `Benny Goes to the Zoo`.',
 ]
 
 
@@ -54,7 +53,7 @@ def table(work, out):
 
 def samples(out):
     parts = []
-    for prompt, seed in PROMPTS:
+    for seed, prompt in enumerate(PROMPTS, 1):
         r = nibble('run', os.path.join(out, f'{export.FILE}-Q4_0.gguf'), prompt, '--chat', '--seed', str(seed))
         quoted = '\n'.join(f'> {line}'.rstrip() for line in r['text'].strip().split('\n'))
         parts.append(f"**{prompt}** (seed {seed}; {len(r['tokens'])} tokens, ended by {'itself' if r['finish_reason'] == 'stop' else 'the limit of the context'})\n\n{quoted}")

@@ -40,7 +40,7 @@ export const MODEL_OPTIONS = {
   integrity: { type: 'string', value: 'H', multiple: true, help: 'sha256-<base64> that the file must have (of a split model, once for each part)' },
 }
 
-/** How tokens are chosen. @type {Record<string, OptionSpec>} */
+/** How tokens are chosen; defaults where the model's file recommends nothing. @type {Record<string, OptionSpec>} */
 export const SAMPLING_OPTIONS = {
   'max-tokens': { type: 'integer', value: 'N', help: 'most tokens to generate (default: until the text or the context ends)' },
   temperature: { type: 'number', value: 'T', help: 'randomness; 0: always the most probable token (default 0.8)' },

@@ -21,13 +21,14 @@ const EMPTY_PAGE = '<!doctype html><html lang="en"><title>empty</title><link rel
  * A page on a server of its own. Everything the browser asks for and complains about is kept.
  * @param {object} [options]
  * @param {string} [options.path]
- * @param {string | null} [options.model]  for the server; null: none, undefined: the embedded one
+ * @param {string | null} [options.model]  for the server
+ * @param {boolean} [options.embedded]  whether the page opens the embedded one
  * @param {Record<string, import('../../demo/server.mjs').Handler>} [options.routes]
  * @param {import('playwright-core').BrowserContextOptions} [options.context]
  */
-export async function openPage({ path = '', model = null, routes = {}, context: contextOptions } = {}) {
+export async function openPage({ path = '', model = null, embedded = false, routes = {}, context: contextOptions } = {}) {
   const server = await serve({
-    model,
+    model: embedded ? undefined : model,
     routes: {
       '/empty': (_, response) => {
         // As the page's, but that it may fetch and compile by itself, and start workers without a Trusted Types policy.

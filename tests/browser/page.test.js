@@ -58,7 +58,7 @@ const lastNote = (page) => page.evaluate(() => [...document.querySelectorAll('.m
 
 describe('the embedded model', () => {
   test('the page opens on it and tells a story at a press, without the network', async () => {
-    const { page, context, complaints, requests, url, close } = await openPage({ model: undefined })
+    const { page, context, complaints, requests, url, close } = await openPage({ embedded: true })
     await ready(page)
     await context.setOffline(true)
     assert.match(await page.innerText('#facts'), /Llama Nibble Stories/)
@@ -69,7 +69,7 @@ describe('the embedded model', () => {
     await page.click('#ideas button >> nth=0')
     await until(async () => /tokens/.test(await lastNote(page)), 'the story')
     const model = await load(EMBEDDED)
-    const { choices } = await model.chat.completions.create({ messages: [{ role: 'user', content: idea }], temperature: 0, top_p: 0.95, max_tokens: 60 })
+    const { choices } = await model.chat.completions.create({ messages: [{ role: 'user', content: idea }], temperature: 0, max_tokens: 60 })
     await model.dispose()
     assert.equal(await lastBody(page).textContent(), choices[0].message.content)
     assert.equal(await page.isVisible('#ideas'), false)
