@@ -104,6 +104,9 @@ function unexpected(name) {
   }
 }
 
+/** @param {Error} [cause] */
+const noMemory = (cause) => new NibbleError('E_NOMEM', 'the system grants no memory to WebAssembly; close other tabs or programs', { cause })
+
 export class Engine {
   /**
    * @param {{variant?: Variant | 'auto', wasm?: WebAssembly.Module | URL | string, threads?: number}} [options] wasm: a compiled module, or the
@@ -123,7 +126,7 @@ export class Engine {
         if (!(error instanceof RangeError)) throw error
       }
     }
-    if (!memory) throw new NibbleError('E_NOMEM', 'the system grants no memory to WebAssembly; close other tabs or programs')
+    if (!memory) throw noMemory()
     /** @type {Record<string, Record<string, WebAssembly.ImportValue>>} */
     const imports = {}
     for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
@@ -135,7 +138,7 @@ export class Engine {
     try {
       instance = await WebAssembly.instantiate(module, imports)
     } catch (error) {
-      if (error instanceof RangeError) throw new NibbleError('E_NOMEM', 'the system grants no memory to WebAssembly; close other tabs or programs', { cause: error })
+      if (error instanceof RangeError) throw noMemory(error)
       throw new NibbleError('E_ARGUMENT', 'the module given as wasm is none of this library', { cause: error })
     }
     const engine = new Engine(instance, memory)
