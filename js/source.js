@@ -95,7 +95,7 @@ async function openSingle(source, options) {
     const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
     return openBytes(bytes)
   }
-  if (source instanceof Blob) return openBlob(source, options)
+  if (source instanceof Blob) return openStream(source.stream(), 'name' in source ? String(source.name) : 'the blob', source.size, options)
   if (source instanceof Response) return openResponse(source, source.url || 'the response', options)
   if (source instanceof ReadableStream) return openStream(source, 'the stream', undefined, options)
   throw new NibbleError('E_ARGUMENT', 'a model is loaded from a path, a URL, a File or Blob, a ReadableStream, a Response or an ArrayBuffer')
@@ -116,7 +116,6 @@ async function toUrl(source) {
 /** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
 async function openUrl(url, options) {
   const { signal, headers, fetch = globalThis.fetch } = options
-  const own = fetch === globalThis.fetch && !node // nobody else may look at the chunks; Node's may share buffers
   if (url.username || url.password) {
     throw new NibbleError('E_ARGUMENT', `a name and password cannot be part of a URL that is fetched (${url.host}); send them with the option headers`)
   }
@@ -128,11 +127,11 @@ async function openUrl(url, options) {
     asked?.then((late) => late.body?.cancel()).catch(() => {}) // a fetch of the caller's may not look at the signal
     throw readError(error, url.href, signal)
   }
-  return openResponse(response, url.href, options, own)
+  return openResponse(response, url.href, options)
 }
 
-/** @param {Response} response @param {string} name @param {SourceOptions} options @param {boolean} [own] @returns {Promise<Part>} */
-async function openResponse(response, name, options, own) {
+/** @param {Response} response @param {string} name @param {SourceOptions} options @returns {Promise<Part>} */
+async function openResponse(response, name, options) {
   if (!response.ok) {
     await response.body?.cancel()
     throw new NibbleError('E_NETWORK', `${name} cannot be fetched: HTTP ${response.status} ${response.statusText}`.trim())
@@ -141,7 +140,7 @@ async function openResponse(response, name, options, own) {
   if (!response.body) throw new NibbleError('E_NETWORK', `${name} came without a body`)
   // With a content encoding the header counts the encoded bytes.
   const length = response.headers.get('content-encoding') ? null : response.headers.get('content-length')
-  return openStream(response.body, name, length === null ? undefined : Number(length), options, own)
+  return openStream(response.body, name, length === null ? undefined : Number(length), options)
 }
 
 /**
@@ -149,12 +148,11 @@ async function openResponse(response, name, options, own) {
  * @param {string} name
  * @param {number | undefined} size  announced; a stream that ends elsewhere was cut
  * @param {SourceOptions} options
- * @param {boolean} [own]  whether chunks may be freed, rather than left to the garbage collector, which takes no notice of their size
  * @returns {Part}
  */
-function openStream(stream, name, size, { signal }, own = false) {
+function openStream(stream, name, size, { signal }) {
   if (stream.locked) throw new NibbleError('E_ARGUMENT', `${name} is being read by somebody else; pass a stream without a reader`)
-  const reader = stream.getReader()
+  const reader = readerInto(stream) ?? stream.getReader()
   /** @type {Uint8Array} */
   let rest = new Uint8Array(0) // of the chunk that came last
   let total = 0
@@ -174,7 +172,7 @@ function openStream(stream, name, size, { signal }, own = false) {
         if (signal?.aborted) throw abortError(undefined, signal)
         if (result.done) {
           if (size !== undefined && total !== size) {
-            throw new NibbleError('E_NETWORK', `${name} ended after ${total} of ${size} bytes; the connection was cut, try again`)
+            throw new NibbleError('E_NETWORK', `${name} ended after ${total} of ${size} bytes; it was cut on the way, try again`)
           }
           return 0
         }
@@ -185,7 +183,6 @@ function openStream(stream, name, size, { signal }, own = false) {
       const n = Math.min(rest.length, view.length)
       view.set(rest.subarray(0, n))
       rest = rest.subarray(n)
-      if (own && rest.length === 0) free(rest)
       return n
     },
     async close() {
@@ -196,29 +193,26 @@ function openStream(stream, name, size, { signal }, own = false) {
   }
 }
 
-/** Frees a buffer now, where engines can. @param {Uint8Array} bytes */
-const free = ({ buffer }) => void /** @type {any} */ (buffer).transfer?.(0)
-
-/** @param {Blob} blob @param {SourceOptions} options @returns {Part} */
-function openBlob(blob, { signal }) {
-  const name = 'name' in blob ? String(blob.name) : 'the blob'
-  let at = 0
-  return {
-    name,
-    size: blob.size,
-    async read(view) {
-      try {
-        const bytes = new Uint8Array(await blob.slice(at, at + Math.min(view.length, 4 << 20)).arrayBuffer())
-        view.set(bytes)
-        const n = bytes.length
-        free(bytes)
-        at += n
-        return n
-      } catch (error) {
-        throw readError(error, name, signal)
-      }
-    },
-    close: async () => {},
+/**
+ * A reader of a stream of bytes that fills one buffer again and again: chunks of their own are left to the garbage collector, which takes no notice of
+ * their size, so that a page holds hundreds of megabytes of them. Undefined for other streams, and where engines have no such readers.
+ * @param {ReadableStream<Uint8Array>} stream
+ */
+function readerInto(stream) {
+  try {
+    const reader = stream.getReader({ mode: 'byob' })
+    let buffer = new ArrayBuffer(1 << 20)
+    return {
+      /** @param {unknown} [reason] */
+      cancel: (reason) => reader.cancel(reason),
+      async read() {
+        const result = await reader.read(new Uint8Array(buffer))
+        if (result.value) buffer = result.value.buffer
+        return result
+      },
+    }
+  } catch {
+    return undefined
   }
 }
 

@@ -105,9 +105,8 @@ describe('sources', () => {
   })
   test('a source that gets shorter while it is read', async () => {
     const blob = new Blob([bytes])
-    const slice = blob.slice.bind(blob)
-    blob.slice = (from = 0, to) => slice(from, Math.min(to ?? blob.size, 70_000))
-    await assert.rejects(load(blob), fails('E_TRUNCATED', /ends after 70000 of/))
+    blob.stream = () => blob.slice(0, 70_000).stream()
+    await assert.rejects(load(blob), fails('E_NETWORK', /ended after 70000 of/))
     const buffer = bytes.slice().buffer
     const loading = load(buffer, { onProgress: () => { if (buffer.byteLength) structuredClone(buffer, { transfer: [buffer] }) } })
     await assert.rejects(loading, fails('E_TRUNCATED', /ends after/))
@@ -181,7 +180,7 @@ describe('what goes wrong', () => {
     })
     try {
       await assert.rejects(load(`${server.url}404`), fails('E_NETWORK', /HTTP 404/))
-      await assert.rejects(load(`${server.url}cut`), fails('E_NETWORK', /cannot be read|connection was cut/))
+      await assert.rejects(load(`${server.url}cut`), fails('E_NETWORK', /cannot be read|cut on the way/))
       await assert.rejects(load(`${server.url}chunked`), fails('E_TRUNCATED', /ends after 200000 of/))
     } finally {
       await server.close()
