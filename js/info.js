@@ -24,7 +24,7 @@ import { decodeUtf8 } from './memory.js'
  * @property {Record<string, MetadataValue>} metadata  everything in the header but the long arrays of the tokenizer
  * @property {string | undefined} chat_template
  * @property {TensorInfo[]} [tensors]
- * @property {string[]} [sha256]  of each part, once loaded
+ * @property {string[]} [sha256]  of each part, where it was loaded with integrity
  * @property {number} [file_bytes]
  */
 

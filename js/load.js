@@ -77,7 +77,7 @@ async function feed(engine, loader, source, options) {
   for (let index = 0, more = true; more; index++) {
     const wanted = headerOnly ? undefined : wantedHash(options.integrity, index)
     const part = await openPart(source, index, options)
-    const hash = headerOnly ? undefined : (await node?.())?.createHash('sha256') // Node's own is several times as fast as the library's
+    const hash = wanted === undefined ? undefined : (await node?.())?.createHash('sha256') // Node's own is several times as fast as the library's
     try {
       for (;;) {
         if (signal?.aborted) throw abortError(undefined, signal)
@@ -106,10 +106,10 @@ async function feed(engine, loader, source, options) {
       engine.heap.bytes(engine.out, 64).fill(0)
       engine.check('nb_loader_end_file', loader, engine.out, engine.out + 32)
       more = engine.heap.bytes(engine.out, 1)[0] !== 0
-      const digest = hash?.digest() ?? engine.heap.bytes(engine.out + 32, 32)
-      if (!headerOnly) {
+      if (wanted !== undefined) {
+        const digest = hash?.digest() ?? engine.heap.bytes(engine.out + 32, 32)
         const got = `sha256-${base64(digest)}`
-        if (wanted !== undefined && got !== wanted) throw new NibbleError('E_INTEGRITY', `${part.name} has the hash ${got} instead of ${wanted}; it is damaged or another file`)
+        if (got !== wanted) throw new NibbleError('E_INTEGRITY', `${part.name} has the hash ${got} instead of ${wanted}; it is damaged or another file`)
         sha256.push(hex(digest))
       }
     } finally {
@@ -192,7 +192,7 @@ function checkOptions(options) {
 export async function load(source, options = {}) {
   checkOptions(options)
   const start = performance.now()
-  return withLoader(options, node ? NO_HASH : 0, async (engine, loader) => {
+  return withLoader(options, node || options.integrity === undefined ? NO_HASH : 0, async (engine, loader) => {
     /** @type {Promise<void> | undefined} */
     let interpreter
     let tokenizer = 0
@@ -207,7 +207,7 @@ export async function load(source, options = {}) {
     if (interpreter) await abortable(interpreter, options.signal)
     const model = engine.make('nb_loader_take', loader)
     const info = readInfo(engine, model, { tensors: true })
-    const ready = new Model(engine, model, tokenizer, { ...info, sha256, file_bytes: bytes }, options, (performance.now() - start) / 1000)
+    const ready = new Model(engine, model, tokenizer, { ...info, ...(options.integrity !== undefined && { sha256 }), file_bytes: bytes }, options, (performance.now() - start) / 1000)
     if (engine.team && (options.threads ?? 'auto') === 'auto') await (await loadTeam()).tune(ready)
     return ready
   })
