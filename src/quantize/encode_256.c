@@ -16,10 +16,10 @@ static nb_super_shape shape_of(nb_type type) {
                               .tries = 9, .try_step = 1, .from = 0.25f, .to = 2};
     case NB_TYPE_Q4_K:
       return (nb_super_shape){.levels = {.lo = 0, .hi = 15, .first = -0.5f, .last = 3, .step = 0.25f}, .size = 32, .s_max = 63, .m_max = 63,
-                              .tries = 3, .try_step = 3, .from = 0.7f, .to = 1.15f, .around = 4};
+                              .tries = 3, .try_step = 3, .from = 0.6f, .to = 1.3f, .around = 6};
     case NB_TYPE_Q5_K:
-      return (nb_super_shape){.levels = {.lo = 0, .hi = 31, .first = -0.5f, .last = 6, .step = 0.5f}, .size = 32, .s_max = 63, .m_max = 63,
-                              .tries = 3, .try_step = 3, .from = 0.75f, .to = 1.15f, .around = 4};
+      return (nb_super_shape){.levels = {.lo = 0, .hi = 31, .first = -0.5f, .last = 5, .step = 0.25f}, .size = 32, .s_max = 63, .m_max = 63,
+                              .tries = 3, .try_step = 3, .from = 0.6f, .to = 1.3f, .around = 6};
     case NB_TYPE_Q6_K:
       return (nb_super_shape){.levels = {.lo = -32, .hi = 31, .first = 20, .last = 36, .step = 0.125f, .fine = 0.06f}, .size = 16, .s_min = -128, .s_max = 127,
                               .tries = 5, .try_step = 4, .from = 0.75f, .to = 1.2f};

@@ -25,19 +25,25 @@ uint8_t nb_level_code(const nb_levels *levels, float v) {
 float nb_level_value(const nb_levels *levels, uint8_t code) { return levels->table ? (float)TABLE[code] : levels->lo + (float)code; }
 
 // ---- sums over a group: 4 partial sums (number i goes to i mod 4), folded (0+2)+(1+3) --------------------------------------------
+// Written for compilers to make SIMD of: sizes are constants where these are called.
 
 static inline float fold(const float s[4]) { return (s[0] + s[2]) + (s[1] + s[3]); }
 
 static inline nb_sums sums_of(bool table, float lo, float hi, const float *x, const float *w, int n, float d, float m) {
   const float inverse = 1.0f / d;
+  float level[32], rest[32];
+  for (int i = 0; i < n; i++) {
+    const float v = x[i] - m;
+    level[i] = table ? nearest_entry(v * inverse) : nb_round_within(v * inverse, lo, hi);
+    rest[i] = v - d * level[i];
+  }
   float rr[4] = {0}, rq[4] = {0}, qq[4] = {0}, r[4] = {0}, q[4] = {0};
   for (int i = 0; i < n; i += 4) {
     for (int l = 0; l < 4; l++) {
-      const float v = x[i + l] - m, level = table ? nearest_entry(v * inverse) : nb_round_within(v * inverse, lo, hi);
-      const float rest = v - d * level, wr = w[i + l] * rest, wq = w[i + l] * level;
-      rr[l] += wr * rest;
-      rq[l] += wr * level;
-      qq[l] += wq * level;
+      const float wr = w[i + l] * rest[i + l], wq = w[i + l] * level[i + l];
+      rr[l] += wr * rest[i + l];
+      rq[l] += wr * level[i + l];
+      qq[l] += wq * level[i + l];
       r[l] += wr;
       q[l] += wq;
     }
@@ -46,8 +52,9 @@ static inline nb_sums sums_of(bool table, float lo, float hi, const float *x, co
 }
 
 nb_sums nb_sums_at(const nb_levels *levels, const float *x, const float *w, int n, float d, float m) {
-  if (levels->table) return sums_of(true, levels->lo, levels->hi, x, w, n, d, m);
-  return sums_of(false, levels->lo, levels->hi, x, w, n, d, m);
+  if (levels->table) return sums_of(true, levels->lo, levels->hi, x, w, 32, d, m);
+  if (n == 16) return sums_of(false, levels->lo, levels->hi, x, w, 16, d, m);
+  return sums_of(false, levels->lo, levels->hi, x, w, 32, d, m);
 }
 
 static inline float error_of(bool table, float lo, float hi, const float *x, const float *w, int n, float d, float m) {
@@ -70,8 +77,9 @@ static float flat_error(const float *x, const float *w, int n, float m) {
 
 float nb_error_at(const nb_levels *levels, const float *x, const float *w, int n, float d, float m) {
   if (d == 0) return flat_error(x, w, n, m);
-  if (levels->table) return error_of(true, levels->lo, levels->hi, x, w, n, d, m);
-  return error_of(false, levels->lo, levels->hi, x, w, n, d, m);
+  if (levels->table) return error_of(true, levels->lo, levels->hi, x, w, 32, d, m);
+  if (n == 16) return error_of(false, levels->lo, levels->hi, x, w, 16, d, m);
+  return error_of(false, levels->lo, levels->hi, x, w, 32, d, m);
 }
 
 static float total(const float *w, int n) {
@@ -179,13 +187,20 @@ nb_line nb_search_line(const nb_levels *levels, const float *x, const float *w, 
     }
   }
   // Where numbers that hardly count stand out, the range of the others.
-  for (float k = 1.25f; k <= 3.25f; k += 0.25f) {
-    const float from = mean - k * spread > lo ? mean - k * spread : lo, to = mean + k * spread < hi ? mean + k * spread : hi;
-    if (to - from > NB_SMALLEST) try_line(&g, (to - from) / levels->hi, from, &best);
+  for (float k = 0.75f; k < 16; k *= 1.25f) {
+    const float from = mean - k * spread > lo ? mean - k * spread : lo;
+    for (float l = 0.75f; l < 16; l *= 1.25f) {
+      const float to = mean + l * spread < hi ? mean + l * spread : hi;
+      if (to - from > NB_SMALLEST) try_line(&g, (to - from) / levels->hi, from, &best);
+      if (to == hi) break;
+    }
+    if (from == lo) break;
   }
-  const nb_line around = best;
-  for (int k = -4; k <= 4 && around.d > 0; k++) {
-    for (int j = -2; j <= 2; j++) try_line(&g, around.d * (1 + 0.04f * (float)k), around.m + 0.25f * (float)j * around.d, &best);
+  for (float reach = 0.04f; reach > 0.01f && best.d > 0; reach *= 0.5f) {
+    const nb_line around = best;
+    for (int k = -4; k <= 4; k++) {
+      for (int j = -2; j <= 2; j++) try_line(&g, around.d * (1 + reach * (float)k), around.m + 6.25f * reach * (float)j * around.d, &best);
+    }
   }
   for (int i = 0; i < POLISH && best.d > 0; i++) {
     const float before = best.error;

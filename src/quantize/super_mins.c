@@ -58,6 +58,10 @@ static void settle(const nb_super_shape *shape, group *g, float scale, float min
   g->middle = nb_sums_at(&shape->levels, g->x, g->w, shape->size, scale, -min).q / (weights > 0 ? weights : 1);
 }
 
+static void settle_all(const nb_super_shape *shape, group *groups, const nb_super_plan *plan) {
+  for (int j = 0; j < 256 / shape->size; j++) settle(shape, &groups[j], plan->d * (float)plan->s[j], plan->dmin * (float)plan->m[j]);
+}
+
 // The two half scales that are best for the plan's codes and the levels they lead to: least squares of two unknowns.
 static void refit(const nb_super_shape *shape, const group *groups, const nb_super_plan *plan, float *d, float *dmin) {
   double aa = 0, ab = 0, bb = 0, ra = 0, rb = 0;  // a = s * level, b = -m
@@ -102,7 +106,7 @@ nb_super_plan nb_search_mins(const nb_super_shape *shape, const float *x, const 
   }
   try_scales(shape, groups, best.d, best.dmin, (window){shape->from, shape->to, 1, shape->around}, &best);
   for (int i = 0; i < 6; i++) {
-    for (int j = 0; j < n; j++) settle(shape, &groups[j], best.d * (float)best.s[j], best.dmin * (float)best.m[j]);
+    settle_all(shape, groups, &best);
     float d, dmin;
     refit(shape, groups, &best, &d, &dmin);
     if (!(d >= 0 && dmin >= 0) || (d == best.d && dmin == best.dmin)) break;

@@ -51,6 +51,14 @@ static float refit(const nb_super_shape *shape, const group *groups, const nb_su
   return qq > 0 ? nb_half_round((float)((double)plan->d + rq / qq)) : plan->d;
 }
 
+// From here on a group's best scale is the one that the plan gives it.
+static void settle(const nb_super_shape *shape, group *groups, const nb_super_plan *plan) {
+  for (int j = 0; j < 256 / shape->size; j++) {
+    const float scale = plan->d * (float)plan->s[j];
+    if (scale != 0) groups[j].scale[scale < 0] = scale;
+  }
+}
+
 nb_super_plan nb_search_signed(const nb_super_shape *shape, const float *x, const float *w) {
   const int n = 256 / shape->size;
   group groups[NB_GROUPS];
@@ -74,11 +82,7 @@ nb_super_plan nb_search_signed(const nb_super_shape *shape, const float *x, cons
   if (best.d == 0) return best;
   try_d(shape, groups, best.d, shape->from, shape->to, 0, &best);
   for (int i = 0; i < 6; i++) {
-    // From here on a group's best scale is the one it was given.
-    for (int j = 0; j < n; j++) {
-      const float scale = best.d * (float)best.s[j];
-      if (scale != 0) groups[j].scale[scale < 0] = scale;
-    }
+    settle(shape, groups, &best);
     const float d = refit(shape, groups, &best), before = best.error;
     if (d == best.d || d == 0) break;
     try_d(shape, groups, d, 1, 1, 2, &best);
