@@ -12,8 +12,9 @@ typedef struct nb_super_shape {
   int size;          // weights of a group; there are 256 / size groups
   int s_min, s_max;  // the codes of scales
   int m_max;         // of minimums, from 0; 0 where the format has none
-  // Half scales tried: those that bring the greatest group scale to the code of greatest magnitude, and to codes nearer to 0 by so many steps.
-  int tries, try_step;
+  // Half scales tried: those that bring the greatest group scale to these codes, up to the first 0. Smaller codes leave finer ones to choose from;
+  // larger ones are out of range: the group that wants them gets less than it wants, and the others a finer grid.
+  float reach[12];
   // The codes tried in the thorough pass, as parts of the code nearest to a group's own best scale; minimums as so many steps to either side.
   float from, to;
   int around;

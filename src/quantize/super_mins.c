@@ -3,6 +3,8 @@
 
 #include "super.h"
 
+enum { FINALISTS = 2 };  // pairs of half scales that are tried thoroughly
+
 typedef struct group {
   const float *x, *w;
   float scale, min;  // the best ones, by itself: x is about scale * q - min
@@ -96,15 +98,27 @@ nb_super_plan nb_search_mins(const nb_super_shape *shape, const float *x, const 
     scale = line.d > scale ? line.d : scale;
     min = -line.m > min ? -line.m : min;
   }
-  nb_super_plan best = {.error = INFINITY};
-  for (int i = 0; i < shape->tries; i++) {
-    const float d = nb_half_scale(scale / (float)(shape->s_max - i * shape->try_step));
-    for (int k = 0; k < (min > 0 ? shape->tries : 1); k++) {
-      const float dmin = nb_half_scale(min / (float)(shape->m_max - k * shape->try_step));
-      try_scales(shape, groups, d, dmin, (window){1, 1, 1, 1}, &best);
+  nb_super_plan first[FINALISTS];
+  for (int i = 0; i < FINALISTS; i++) first[i].error = INFINITY;
+  for (int i = 0; shape->reach[i] != 0; i++) {
+    const float d = nb_half_scale(scale / shape->reach[i]);
+    for (int k = 0; shape->reach[k] != 0; k++) {
+      nb_super_plan plan = {.error = INFINITY};
+      try_scales(shape, groups, d, nb_half_scale(min / shape->reach[k]), (window){1, 1, 1, 1}, &plan);
+      for (int f = 0; f < FINALISTS; f++) {
+        if (plan.error < first[f].error) {
+          const nb_super_plan next = first[f];
+          first[f] = plan;
+          plan = next;
+        }
+      }
+      if (min == 0) break;
     }
   }
-  try_scales(shape, groups, best.d, best.dmin, (window){shape->from, shape->to, 1, shape->around}, &best);
+  nb_super_plan best = first[0];
+  for (int f = 0; f < FINALISTS && first[f].error < INFINITY; f++) {
+    try_scales(shape, groups, first[f].d, first[f].dmin, (window){shape->from, shape->to, 1, shape->around}, &best);
+  }
   for (int i = 0; i < 6; i++) {
     settle_all(shape, groups, &best);
     float d, dmin;

@@ -74,8 +74,8 @@ nb_super_plan nb_search_signed(const nb_super_shape *shape, const float *x, cons
     best.error += nb_error_at(&shape->levels, gx, gw, shape->size, 0, 0);
   }
   if (top == 0) return best;
-  for (int i = 0; i < shape->tries; i++) {
-    const float d = nb_half_scale(top / (float)(shape->s_min + i * shape->try_step));
+  for (int i = 0; shape->reach[i] != 0; i++) {
+    const float d = nb_half_scale(top / shape->reach[i]);
     try_d(shape, groups, d, 1, 1, 1, &best);
     try_d(shape, groups, -d, 1, 1, 1, &best);
   }
