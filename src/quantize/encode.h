@@ -7,7 +7,8 @@
 #include "../format/types.h"
 
 typedef enum nb_encode_method {
-  // The plain way: scales from the largest magnitude (or the smallest and the largest number) of a group, then the nearest values. Importance is not looked at.
+  // The plain way: scales from the largest magnitude (or the smallest and the largest number) of a group, then the nearest values. Importance is
+  // not looked at.
   NB_ENCODE_RTN = 0,
   // Scales, minimums and their codes are searched for the least sum of importance_j * (x_j - decoded_j)^2.
   NB_ENCODE_SEARCH = 1,
@@ -20,7 +21,7 @@ typedef enum nb_encode_method {
 //   type        any type with a block size (format/types.h); F32, F16 and BF16 are rounded to nearest whatever the method
 //   x           [cols] finite numbers; cols is a multiple of the type's block size
 //   importance  [cols] finite, >= 0, or NULL for 1 everywhere. Only ratios within a block count; where all of a block are 0 they count as equal
-//   out         [cols / block size] blocks as in the file
+//   out         [cols / block size] blocks as in the file; aligned to 2 bytes (F32: 4)
 // Numbers beyond what a type can hold become the largest that it can. For every block, the sum that a search minimises is at most that of RTN.
 void nb_encode_row(nb_type type, nb_encode_method method, const float *x, const float *importance, size_t cols, void *out);
 

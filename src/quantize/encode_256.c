@@ -9,23 +9,23 @@
 static nb_super_shape shape_of(nb_type type) {
   switch (type) {
     case NB_TYPE_Q2_K:
-      return (nb_super_shape){.levels = {.lo = 0, .hi = 3, .first = -0.5f, .last = 1.25f, .step = 0.125f}, .size = 16, .s_max = 15, .m_max = 15,
-                              .reach = {15, 14, 13, 12, 11, 10, 9, 17, 20}, .from = 0, .to = 2, .around = 3};
+      return (nb_super_shape){.levels = {.lo = 0, .hi = 3, .first = -0.5f, .last = 1, .step = 0.5f}, .size = 16, .s_max = 15, .m_max = 15,
+                              .reach = {15, 14, 13, 12, 11, 10, 17}, .from = 0, .to = 2, .around = 3};
     case NB_TYPE_Q3_K:
-      return (nb_super_shape){.levels = {.lo = -4, .hi = 3, .first = 0.75f, .last = 6, .step = 0.0625f, .fine = 0.35f}, .size = 16, .s_min = -32, .s_max = 31,
-                              .reach = {-32, -31, -30, -29, -28, -26, -24, -36, -41, -48, -60}, .from = 0.25f, .to = 2};
+      return (nb_super_shape){.levels = {.lo = -4, .hi = 3, .first = 0.75f, .last = 6, .step = 0.25f, .fine = 0.35f}, .size = 16,
+                              .s_min = -32, .s_max = 31, .reach = {-32, -31, -30, -29, -28, -26, -24, -36, -41, -48, -60}, .from = 0.25f, .to = 2};
     case NB_TYPE_Q4_K:
-      return (nb_super_shape){.levels = {.lo = 0, .hi = 15, .first = -0.5f, .last = 3, .step = 0.25f}, .size = 32, .s_max = 63, .m_max = 63,
+      return (nb_super_shape){.levels = {.lo = 0, .hi = 15, .first = -0.5f, .last = 3, .step = 0.5f}, .size = 32, .s_max = 63, .m_max = 63,
                               .reach = {63, 60, 57, 70}, .from = 0.7f, .to = 1.2f, .around = 5};
     case NB_TYPE_Q5_K:
-      return (nb_super_shape){.levels = {.lo = 0, .hi = 31, .first = -0.5f, .last = 5, .step = 0.25f}, .size = 32, .s_max = 63, .m_max = 63,
+      return (nb_super_shape){.levels = {.lo = 0, .hi = 31, .first = -0.5f, .last = 5, .step = 1}, .size = 32, .s_max = 63, .m_max = 63,
                               .reach = {63, 60, 57, 70}, .from = 0.7f, .to = 1.2f, .around = 5};
     case NB_TYPE_Q6_K:
-      return (nb_super_shape){.levels = {.lo = -32, .hi = 31, .first = 20, .last = 36, .step = 0.125f, .fine = 0.06f}, .size = 16, .s_min = -128, .s_max = 127,
-                              .reach = {-128, -124, -120, -116, -112, -150}, .from = 0.75f, .to = 1.2f};
+      return (nb_super_shape){.levels = {.lo = -32, .hi = 31, .first = 20, .last = 36, .step = 0.5f, .fine = 0.06f}, .size = 16,
+                              .s_min = -128, .s_max = 127, .reach = {-128, -124, -120, -116, -112, -150}, .from = 0.75f, .to = 1.2f};
     case NB_TYPE_IQ4_XS:
-      return (nb_super_shape){.levels = {.lo = -127, .hi = 113, .table = true, .first = 60, .last = 158, .step = 2, .fine = 0.015f}, .size = 32, .s_min = -32,
-                              .s_max = 31, .reach = {-32, -31, -30, -29, -28, -26, -36, -41, -48}, .from = 0.6f, .to = 1.4f};
+      return (nb_super_shape){.levels = {.lo = -127, .hi = 113, .table = true, .first = 60, .last = 158, .step = 4, .fine = 0.015f}, .size = 32,
+                              .s_min = -32, .s_max = 31, .reach = {-32, -31, -30, -29, -28, -26, -36, -41, -48}, .from = 0.6f, .to = 1.4f};
     default: assert(!"a type with blocks of 256"); return (nb_super_shape){.size = 32};
   }
 }

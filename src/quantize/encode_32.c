@@ -9,12 +9,12 @@
 
 static nb_levels levels_of(nb_type type) {
   switch (type) {
-    case NB_TYPE_Q4_0: return (nb_levels){.lo = -8, .hi = 7, .first = 3.5f, .last = 10, .step = 0.0625f, .fine = 0.22f};
-    case NB_TYPE_Q4_1: return (nb_levels){.lo = 0, .hi = 15, .first = -0.5f, .last = 3, .step = 0.25f};
-    case NB_TYPE_Q5_0: return (nb_levels){.lo = -16, .hi = 15, .first = 9, .last = 18, .step = 0.0625f, .fine = 0.12f};
-    case NB_TYPE_Q5_1: return (nb_levels){.lo = 0, .hi = 31, .first = -0.5f, .last = 5, .step = 0.25f};
-    case NB_TYPE_Q8_0: return (nb_levels){.lo = -127, .hi = 127, .first = 100, .last = 128, .step = 0.125f, .fine = 0.02f};
-    case NB_TYPE_IQ4_NL: return (nb_levels){.lo = -127, .hi = 113, .table = true, .first = 60, .last = 158, .step = 1, .fine = 0.015f};
+    case NB_TYPE_Q4_0: return (nb_levels){.lo = -8, .hi = 7, .first = 3.5f, .last = 10, .step = 0.125f, .fine = 0.22f};
+    case NB_TYPE_Q4_1: return (nb_levels){.lo = 0, .hi = 15, .first = -0.5f, .last = 3, .step = 0.5f};
+    case NB_TYPE_Q5_0: return (nb_levels){.lo = -16, .hi = 15, .first = 9, .last = 18, .step = 0.125f, .fine = 0.12f};
+    case NB_TYPE_Q5_1: return (nb_levels){.lo = 0, .hi = 31, .first = -0.5f, .last = 5, .step = 0.5f};
+    case NB_TYPE_Q8_0: return (nb_levels){.lo = -127, .hi = 127, .first = 100, .last = 128, .step = 0.25f, .fine = 0.02f};
+    case NB_TYPE_IQ4_NL: return (nb_levels){.lo = -127, .hi = 113, .table = true, .first = 60, .last = 158, .step = 2, .fine = 0.015f};
     default: assert(!"a type with blocks of 32"); return (nb_levels){0};
   }
 }

@@ -115,7 +115,9 @@ nb_line nb_search_scale(const nb_levels *levels, const float *x, const float *w,
     const float most = 1024 * last, finest = levels->fine * rms;
     last = finest * most > largest ? largest / finest : most;
   }
-  for (float t = levels->first; t <= last; t = t < levels->last ? t + levels->step : t * 1.0625f) try_scale(levels, x, w, n, sign * largest / t, half, &best);
+  for (float t = levels->first; t <= last; t = t < levels->last ? t + levels->step : t * 1.0625f) {
+    try_scale(levels, x, w, n, sign * largest / t, half, &best);
+  }
   for (int i = 0; i < POLISH && best.d != 0; i++) {
     const float before = best.error;
     try_scale(levels, x, w, n, best.d, half, &best);

@@ -20,8 +20,9 @@ static double heavy(uint64_t *state) {
 
 // ---- rows of every kind ---------------------------------------------------------------------------------------------------------
 
-static const char *const KINDS[] = {"gaussian", "heavy tails",   "positive",     "negative",    "constant",  "negative constant", "zero", "one outlier", "zeros and one",
-                                    "ternary",  "1e-6 gaussian", "1e-8 gaussian", "denormal", "1e5 gaussian", "1e9 gaussian", "largest floats", "mixed scales"};
+static const char *const KINDS[] = {"gaussian", "heavy tails", "positive", "negative", "constant", "negative constant", "zero", "one outlier",
+                                    "zeros and one", "ternary", "1e-6 gaussian", "1e-8 gaussian", "denormal", "1e5 gaussian", "1e9 gaussian",
+                                    "largest floats", "mixed scales"};
 enum { N_KINDS = sizeof KINDS / sizeof KINDS[0] };
 
 static float number_of(size_t kind, size_t i, uint64_t *state) {
@@ -110,7 +111,7 @@ static void importance_lowers_the_error_that_it_weighs(void) {
       const double weighted = round_trip(ALL_TYPES[t], NB_ENCODE_SEARCH, x, importance, importance, COLS, y);
       const double large = round_trip(ALL_TYPES[t], NB_ENCODE_SEARCH_LARGE, x, importance, importance, COLS, y);
       if (!(weighted <= plain && large <= plain)) {
-        fprintf(stderr, "%s: %g, %g with larger weights for large numbers, %g without importance\n", nb_type_get(ALL_TYPES[t])->name, weighted, large, plain);
+        fprintf(stderr, "%s: %g, or %g; %g without importance\n", nb_type_get(ALL_TYPES[t])->name, weighted, large, plain);
       }
       CHECK(weighted <= plain);
       CHECK(large <= plain);
@@ -142,21 +143,21 @@ static void outliers_that_do_not_count_do_not_set_the_scale(void) {
   }
 }
 
-// Relative squared errors that llama.cpp's own encoders reach on Gaussian rows, without importance; for Q5_0, Q5_1 and Q8_0 those of plain rounding.
+// Relative squared errors on Gaussian rows, without importance: ours with a margin of 1 or 2 %; behind them those of llama.cpp's own encoders.
 static double bound_of(nb_type type) {
   switch (type) {
-    case NB_TYPE_Q2_K: return 0.0884;
-    case NB_TYPE_Q3_K: return 0.0228;
-    case NB_TYPE_Q4_0: return 0.00738;
-    case NB_TYPE_Q4_1: return 0.00612;
-    case NB_TYPE_Q4_K: return 0.00512;
-    case NB_TYPE_Q5_0: return 0.0019;
-    case NB_TYPE_Q5_1: return 0.0015;
-    case NB_TYPE_Q5_K: return 0.00131;
-    case NB_TYPE_Q6_K: return 0.00032;
-    case NB_TYPE_IQ4_NL: return 0.00563;
-    case NB_TYPE_IQ4_XS: return 0.00573;
-    case NB_TYPE_Q8_0: return 0.00003;
+    case NB_TYPE_Q2_K: return 0.0678;      // 0.0884, 0.0717 with importance of 1
+    case NB_TYPE_Q3_K: return 0.0213;      // 0.0228, 0.0209
+    case NB_TYPE_Q4_0: return 0.0067;      // 0.00738, 0.0067
+    case NB_TYPE_Q4_1: return 0.00485;     // 0.00612, 0.0049
+    case NB_TYPE_Q4_K: return 0.00492;     // 0.00512, 0.0050
+    case NB_TYPE_Q5_0: return 0.00164;
+    case NB_TYPE_Q5_1: return 0.00111;
+    case NB_TYPE_Q5_K: return 0.00116;     // 0.00131, 0.00126
+    case NB_TYPE_Q6_K: return 0.000276;    // 0.00032, 0.00030
+    case NB_TYPE_IQ4_NL: return 0.00545;   // 0.00563
+    case NB_TYPE_IQ4_XS: return 0.00551;   // 0.00573
+    case NB_TYPE_Q8_0: return 0.0000225;
     default: return 0;
   }
 }
@@ -285,7 +286,10 @@ static void only_ratios_of_importance_count(void) {
 
 // Encoded bytes of fixed rows, by every method: a change of the search changes them (the test prints the new ones), a compiler or target must not.
 static void every_target_writes_the_same_bytes(void) {
-  static const uint64_t HASHES[N_BLOCK_TYPES] = {0};
+  static const uint64_t HASHES[N_BLOCK_TYPES] = {  // in the order of ALL_TYPES
+      0xb68fcbe2b6266ac4, 0xafdc9be2d355622e, 0x48bc709319700824, 0x8af716efea8058fe,
+      0xa609eeb8f11cf114, 0x88fcc00f97493c33, 0x787f32d30f897fc7, 0x50c787098beb515d,
+      0x9b297f66fa98716e, 0x82d32d25be11944a, 0x5b4e3a1d23abe470, 0x8016a9983ad5b140};
   for (size_t t = 0; t < N_BLOCK_TYPES; t++) {
     uint64_t state = 7, hash = HASH_START;
     const size_t bytes = row_bytes(ALL_TYPES[t], COLS);

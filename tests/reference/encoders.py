@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """encoders.py - our encoders beside llama.cpp's: squared errors on the same rows.
 
-  encoders.py --peers DIR [--tools DIR] [--program FILE] [--rows N] [--cols N] [--types Q4_K,Q6_K] [--model FILE]
+  encoders.py --peers DIR [--tools DIR] [--program FILE] [--rows N] [--cols N] [--types Q4_K,Q6_K] [--method search|large|rtn] [--model FILE]
 
-DIR of --peers is a folder with the npm package @node-llama-cpp/linux-x64 in its node_modules; DIR of --tools holds ggml_rows.py (../shared/tools beside the
-checkout); FILE of --program is tests/c/encode_main.c, built (build/native-release/encode_main). Rows are Gaussian, of heavy tails (Student's t, 4
+DIR of --peers is a folder with the npm package @node-llama-cpp/linux-x64 in its node_modules; DIR of --tools holds ggml_rows.py (../shared/tools beside
+the checkout, or in the folder that NIBBLE_SHARED names); FILE of --program is tests/c/encode_main.c, built (build/native-release/encode_main). Rows are Gaussian, of heavy tails (Student's t, 4
 degrees of freedom), and the matrices of --model (a GGUF in F16; the embedded model's original by default).
 
 For every type it prints llama.cpp's relative squared error, ours, and the ratio; then the same weighted with importance that both encoders are
 given. Blocks of both are decoded by llama.cpp. Where llama.cpp has two ways to encode without importance (none, or importance of 1 everywhere) the
-better one stands for it. The last column is the time of our encoder, with reading and writing of files. Ends with status 1 if a ratio is above 1.
+better one stands for it. The last columns are microseconds a weight with importance, one thread: llama.cpp's, and ours with reading and writing of
+files. Ends with status 1 if a ratio is above 1.
 """
 import argparse, os, subprocess, sys, tempfile, time
 import numpy as np
@@ -62,20 +63,24 @@ if os.path.exists(o.model):
     sets['model'] = [np.ascontiguousarray(m[:96]) for m in matrices[::step]]
 
 worst = 0
-print(f'{"rows":9s} {"type":7s} {"llama.cpp":>10s} {"ours":>10s} {"ratio":>6s}   {"weighted":>10s} {"ours":>10s} {"ratio":>6s} {"us/weight":>9s}')
+print(f'{"rows":9s} {"type":7s} {"llama.cpp":>10s} {"ours":>10s} {"ratio":>6s}   {"weighted":>10s} {"ours":>10s} {"ratio":>6s}   {"us":>6s} {"ours":>6s}')
 with tempfile.TemporaryDirectory() as folder:
     for label, matrices in sets.items():
         for kind in types:
-            sums, seconds, count = np.zeros(4), 0, 0
-            for x in matrices:
-                importance = np.exp(1.0 * r.standard_normal(x.shape[1])).astype(np.float32)
+            sums, times, count = np.zeros(4), np.zeros(2), 0
+            for number, x in enumerate(matrices):
+                importance = np.exp(np.random.Generator(np.random.Philox(100 + number)).standard_normal(x.shape[1])).astype(np.float32)
                 ones = np.ones(x.shape[1], np.float32)
                 peer = min(error(kind, ggml.quantize(kind, x, w), x, None) for w in (None, ones))
-                blocks, s = ours(kind, x, None, folder)
-                seconds, count = seconds + s, count + x.size
-                weighted, _ = ours(kind, x, importance, folder)
-                sums += [peer, error(kind, blocks, x, None), error(kind, ggml.quantize(kind, x, importance), x, importance), error(kind, weighted, x, importance)]
+                blocks, _ = ours(kind, x, None, folder)
+                start = time.perf_counter()
+                theirs = ggml.quantize(kind, x, importance)
+                peer_seconds = time.perf_counter() - start
+                weighted, seconds = ours(kind, x, importance, folder)
+                sums += [peer, error(kind, blocks, x, None), error(kind, theirs, x, importance), error(kind, weighted, x, importance)]
+                times += [peer_seconds, seconds]
+                count += x.size
             a, b, c, d = sums / len(matrices)
             worst = max(worst, b / a, d / c)
-            print(f'{label:9s} {kind:7s} {a:10.7f} {b:10.7f} {b / a:6.3f}   {c:10.7f} {d:10.7f} {d / c:6.3f} {seconds / count * 1e6:9.3f}', flush=True)
+            print(f'{label:9s} {kind:7s} {a:10.7f} {b:10.7f} {b / a:6.3f}   {c:10.7f} {d:10.7f} {d / c:6.3f}   {times[0] / count * 1e6:6.3f} {times[1] / count * 1e6:6.3f}', flush=True)
 sys.exit(worst > 1)
