@@ -2,9 +2,8 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "../../src/model/loader.h"
-#include "../../src/kernels/kernels.h"
 #include "kernels_matmul_util.h"
+#include "load_file.h"
 
 static double now(void) {
   struct timespec t;
@@ -13,19 +12,12 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-  (void)argc;
   nb_error err = {NB_OK, ""};
-  FILE *f = fopen(argv[1], "rb");
-  nb_loader *l = nb_loader_new(NB_LOAD_NO_HASH);
-  for (size_t n = 1; n;) {
-    size_t room;
-    uint8_t *to = nb_loader_window(l, &room);
-    n = fread(to, 1, room, f);
-    if (n && nb_loader_commit(l, n, &err)) return 1;
+  nb_model *m = argc > 1 ? load_file(argv[1], &err) : NULL;
+  if (!m) {
+    fprintf(stderr, "usage: matrices MODEL.gguf\n%s\n", err.message);
+    return 2;
   }
-  bool more;
-  if (nb_loader_end_file(l, &more, NULL, &err)) return 1;
-  nb_model *m = nb_loader_take(l, &err);
   uint64_t state = 5;
   static float y[200000], x[16384];
   random_floats(x, 16384, &state);
@@ -38,7 +30,6 @@ int main(int argc, char **argv) {
     for (size_t j = 0; j < 7; j++) list[n++] = of[j];
   }
   for (size_t i = 0; i < n; i++) macs += (double)(list[i]->rows * list[i]->cols);
-  nb_act acts[2];
   for (int pass = 0; pass < 6; pass++) {
     double t = 0;
     for (size_t i = 0; i < n; i++) {
@@ -54,7 +45,6 @@ int main(int argc, char **argv) {
     }
     printf("all: %.2f GMAC/s\n", macs / t * 1e-9);
   }
-  (void)acts;
   for (size_t i = 0; i < 7; i++) {
     test_act q = {.a = {.kind = NB_ACT_F32, .n = 1, .cols = list[i]->cols, .x = x}};
     if (nb_act_kind_of(list[i]->type) != NB_ACT_F32) {

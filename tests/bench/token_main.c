@@ -6,31 +6,13 @@
 #include <time.h>
 
 #include "../../src/model/forward.h"
-#include "../../src/model/loader.h"
 #include "kernels_util.h"
+#include "load_file.h"
 
 static double now(void) {
   struct timespec t;
   timespec_get(&t, TIME_UTC);
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static nb_model *load(const char *path, nb_error *err) {
-  FILE *f = fopen(path, "rb");
-  nb_loader *l = nb_loader_new(NB_LOAD_NO_HASH);
-  nb_status s = f && l ? NB_OK : nb_fail(err, NB_E_ARGUMENT, "%s cannot be opened", path);
-  for (size_t n = 1; !s && n;) {
-    size_t room;
-    uint8_t *to = nb_loader_window(l, &room);
-    n = fread(to, 1, room, f);
-    if (n) s = nb_loader_commit(l, n, err);
-  }
-  bool more;
-  if (!s) s = nb_loader_end_file(l, &more, NULL, err);
-  nb_model *m = s ? NULL : nb_loader_take(l, err);
-  nb_loader_free(l);
-  if (f) fclose(f);
-  return m;
 }
 
 static int by_size(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : *(const double *)a > *(const double *)b; }
@@ -55,7 +37,7 @@ static double milliseconds(nb_pass *p, uint32_t pos, size_t n) {
 
 int main(int argc, char **argv) {
   nb_error err = {NB_OK, ""};
-  nb_model *m = argc > 1 ? load(argv[1], &err) : NULL;
+  nb_model *m = argc > 1 ? load_file(argv[1], &err) : NULL;
   if (!m) {
     fprintf(stderr, "usage: token MODEL.gguf [POSITION [TOKENS OF THE PASS]]\n%s\n", err.message);
     return 2;

@@ -5,33 +5,11 @@
 #include <stdlib.h>
 
 #include "../../src/nibble.h"
+#include "load_file.h"
 
 static int fail(const nb_error *err) {
   fprintf(stderr, "%s\n", err->message);
   return 1;
-}
-
-static nb_model *load(const char *path, nb_error *err) {
-  FILE *f = fopen(path, "rb");
-  if (!f) {
-    nb_fail(err, NB_E_ARGUMENT, "%s cannot be opened", path);
-    return NULL;
-  }
-  nb_loader *l = nb_loader_new(0);
-  nb_model *m = NULL;
-  nb_status s = l ? NB_OK : nb_fail(err, NB_E_NOMEM, "out of memory");
-  for (size_t n = 1; !s && n;) {
-    size_t room;
-    uint8_t *to = nb_loader_window(l, &room);
-    n = fread(to, 1, room, f);
-    if (n) s = nb_loader_commit(l, n, err);
-  }
-  bool more;
-  if (!s) s = nb_loader_end_file(l, &more, NULL, err);
-  if (!s) m = nb_loader_take(l, err);
-  nb_loader_free(l);
-  fclose(f);
-  return m;
 }
 
 int main(int argc, char **argv) {
@@ -40,7 +18,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   nb_error err = {NB_OK, ""};
-  nb_model *m = load(argv[1], &err);
+  nb_model *m = load_file(argv[1], &err);
   if (!m) return fail(&err);
   nb_tokenizer *t = NULL;
   nb_session *s = NULL;
