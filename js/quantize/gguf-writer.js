@@ -78,6 +78,7 @@ export class GgufWriter {
     this.sink = sink
     this.alignment = alignmentOf(pairs)
     const pad = (/** @type {number} */ n) => Math.ceil(n / this.alignment) * this.alignment
+    /** @type {Uint8Array[]} */
     const head = [encodeUtf8('GGUF'), u32(3), u64(tensors.length), u64(pairs.length)]
     for (const { key, kind, itemKind = 0, count = 0, data } of pairs) {
       head.push(string(key), u32(kind))

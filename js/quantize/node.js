@@ -3,7 +3,9 @@
  */
 import { open, readFile, rename, rm, truncate } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { NibbleError, isNibbleError } from '../errors.js'
+import { readError } from '../source.js'
 
 /** @param {unknown} error @param {string} path */
 function writeError(error, path) {
@@ -13,6 +15,32 @@ function writeError(error, path) {
   if (code === 'ENOENT') return new NibbleError('E_ARGUMENT', `the folder of ${path} does not exist`, { cause: error })
   if (code === 'EISDIR') return new NibbleError('E_ARGUMENT', `${path} is a folder; name a file`, { cause: error })
   return new NibbleError('E_ARGUMENT', `${path} cannot be written: ${message}`, { cause: error })
+}
+
+/** @param {URL} url @returns {Promise<import('./ranges.js').Ranges>} */
+export async function fileRanges(url) {
+  const name = fileURLToPath(url)
+  const file = await open(url, 'r').catch((error) => {
+    if (error.code === 'ENOENT') throw new NibbleError('E_ARGUMENT', `there is no file ${name}`, { cause: error })
+    throw readError(error, name)
+  })
+  const info = await file.stat()
+  if (!info.isFile()) {
+    await file.close()
+    throw new NibbleError('E_ARGUMENT', info.isDirectory() ? `${name} is a folder; name a .gguf file` : `${name} is no file, and cannot be read by ranges`)
+  }
+  return {
+    name, size: info.size, close: () => file.close(),
+    async read(offset, length) {
+      const bytes = new Uint8Array(length)
+      let at = 0
+      for (let n; at < length; at += n) {
+        n = (await file.read(bytes, at, length - at, offset + at)).bytesRead
+        if (n === 0) break
+      }
+      return bytes.subarray(0, at)
+    },
+  }
 }
 
 /**
