@@ -2,83 +2,69 @@
  * A folder of files, read by ranges: of Node's file system (node-folder.js), or a list of File objects that a person chose in a browser.
  */
 import { NibbleError } from '../errors.js'
-import { readError } from '../source.js'
+import { node } from '../platform.js'
+import { openRanges } from './ranges.js'
 
 /**
- * @typedef {object} FolderFile
- * @property {string} name  for messages
- * @property {number} size
- * @property {(offset: number, length: number) => Promise<Uint8Array>} read  exactly that many bytes, in a buffer of their own
- * @property {() => Promise<void>} close
+ * @typedef {import('../source.js').SourceOptions} SourceOptions
  *
  * @typedef {object} Folder
  * @property {string} name  its own name, without the path to it
  * @property {ReadonlySet<string>} files  names below it, with / between the parts
- * @property {(name: string) => Promise<FolderFile>} open
+ * @property {(name: string) => Promise<import('./ranges.js').Ranges>} open
  *
  * @typedef {File | {name: string, file: Blob | Uint8Array}} NamedFile
  */
 
 const JSON_LIMIT = 16 << 20
 
-/** @param {string} name */
-const missing = (name) => new NibbleError('E_ARGUMENT', `there is no file ${name}`)
-
-/** @param {string} name @param {number} size @param {number} offset @param {number} length */
-export function checkRange(name, size, offset, length) {
-  if (offset + length > size) throw new NibbleError('E_TRUNCATED', `${name} has ${size} bytes, but ${offset + length} are needed; it was cut, get it again`)
-}
-
-/** @param {string} name @param {Blob | Uint8Array} file @returns {FolderFile} */
-function openListed(name, file) {
-  const size = file instanceof Uint8Array ? file.length : file.size
-  return {
-    name, size,
-    async read(offset, length) {
-      checkRange(name, size, offset, length)
-      if (file instanceof Uint8Array) return file.slice(offset, offset + length)
-      try {
-        const bytes = new Uint8Array(await file.slice(offset, offset + length).arrayBuffer())
-        if (bytes.length !== length) throw new NibbleError('E_CHANGED', `${name} became shorter while it was read`)
-        return bytes
-      } catch (error) {
-        throw readError(error, name)
-      }
-    },
-    close: async () => {},
-  }
+/**
+ * Opens a file of a folder under the name it has there.
+ * @param {string} name @param {string | Blob | Uint8Array | undefined} file @param {SourceOptions} options
+ */
+export async function openFile(name, file, options) {
+  if (file === undefined) throw new NibbleError('E_ARGUMENT', `there is no file ${name}`)
+  return { ...await openRanges(file, 0, options), name }
 }
 
 /**
  * A folder made of a list of files. Those of an `<input webkitdirectory>` carry the folder's name in their paths.
- * @param {Iterable<NamedFile>} list
- * @param {string} [name]
+ * @param {Iterable<NamedFile>} list @param {SourceOptions} [options]
  * @returns {Folder}
  */
-export function folderOfFiles(list, name) {
+export function folderOfFiles(list, options = {}) {
   /** @type {Map<string, Blob | Uint8Array>} */
   const files = new Map()
+  let folder = ''
   for (const item of list) {
     const file = item instanceof Blob ? item : item?.file
     if (!(file instanceof Blob || file instanceof Uint8Array) || typeof item.name !== 'string') {
       throw new NibbleError('E_ARGUMENT', 'a folder is a list of File objects, or of {name, file} with a Blob or Uint8Array')
     }
-    const path = (file instanceof Blob && 'webkitRelativePath' in file && String(file.webkitRelativePath)) || item.name
-    const slash = path.indexOf('/')
-    const inside = file === item && slash > 0 ? path.slice(slash + 1) : item.name
-    if (inside !== item.name || file === item && slash > 0) name ??= path.slice(0, slash)
-    if (files.has(inside)) throw new NibbleError('E_ARGUMENT', `two files are called ${inside}`)
-    files.set(inside, file)
+    const path = file === item && 'webkitRelativePath' in file ? String(file.webkitRelativePath) : '', slash = path.indexOf('/')
+    if (slash > 0) folder ||= path.slice(0, slash)
+    const name = slash > 0 ? path.slice(slash + 1) : item.name
+    if (files.has(name)) throw new NibbleError('E_ARGUMENT', `two files are called ${name}`)
+    files.set(name, file)
   }
-  return {
-    name: name ?? 'model',
-    files: new Set(files.keys()),
-    async open(inside) {
-      const file = files.get(inside)
-      if (!file) throw missing(inside)
-      return openListed(inside, file)
-    },
+  return { name: folder || 'model', files: new Set(files.keys()), open: (name) => openFile(name, files.get(name), options) }
+}
+
+/** @param {unknown} item @returns {item is NamedFile} */
+const hasName = (item) => typeof item === 'object' && item !== null && 'name' in item && typeof item.name === 'string' && (item instanceof Blob || 'file' in item)
+
+/**
+ * The folder that a source is: a path to one (Node), or a list of files that are not the parts of a GGUF file. Undefined for other sources.
+ * @param {import('./checkpoint.js').CheckpointSource} source @param {SourceOptions} options
+ * @returns {Promise<Folder | undefined>}
+ */
+export async function folderOf(source, options) {
+  if (Array.isArray(source)) {
+    const list = /** @type {unknown[]} */ (source).filter(hasName)
+    return list.length === source.length && list.some(({ name }) => !/\.gguf$/i.test(name)) ? folderOfFiles(list, options) : undefined
   }
+  const path = typeof source === 'string' ? source : source instanceof URL && source.protocol === 'file:' ? source : undefined
+  return node && path !== undefined ? (await import('./node-folder.js')).openFolder(path, options) : undefined
 }
 
 /**

@@ -11,7 +11,8 @@ import { readSentencePiece } from './sentencepiece.js'
 
 /** @typedef {import('./folder.js').Folder} Folder @typedef {import('./pairs.js').Pair} Pair */
 
-export const TOKEN = Object.freeze({ normal: 1, unknown: 2, control: 3, user: 4, unused: 5, byte: 6 }) // nb_token_kind (src/text/tokenizer.h)
+/** nb_token_kind (src/text/tokenizer.h) @type {Record<string, number>} */
+export const TOKEN = Object.freeze({ normal: 1, unknown: 2, control: 3, user: 4, unused: 5, byte: 6 })
 
 const TOKENIZER_LIMIT = 128 << 20
 export const TOKENS_LIMIT = 1 << 22

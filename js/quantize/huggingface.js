@@ -18,7 +18,8 @@ import { openSafetensors } from './safetensors.js'
  * @property {number} [heads]  rows are reordered within so many heads
  */
 
-const FILE_TYPES = { F32: 0, F16: 1, BF16: 32 } // general.file_type
+/** general.file_type @type {Record<string, number>} */
+export const FILE_TYPES = { F32: 0, F16: 1, BF16: 32 }
 
 /** Saved by old versions of transformers, and computed from the configuration. @param {string} name */
 const isComputed = (name) => name.endsWith('.rotary_emb.inv_freq') || name.endsWith('.attention.masked_bias')
@@ -86,7 +87,7 @@ function sizes(c, matrices) {
     pair.u32(`${arch}.feed_forward_length`, c.ffn), pair.u32(`${arch}.attention.head_count`, c.heads), pair.u32(`${arch}.attention.head_count_kv`, c.kvHeads),
     pair.f32(`${arch}.rope.freq_base`, c.ropeBase), pair.f32(`${arch}.attention.layer_norm_rms_epsilon`, c.eps),
     pair.u32(`${arch}.attention.key_length`, c.headDim), pair.u32(`${arch}.attention.value_length`, c.headDim),
-    pair.u32('general.file_type', FILE_TYPES[/** @type {'F32'} */ (matrices)]), pair.u32(`${arch}.vocab_size`, c.vocab), pair.u32(`${arch}.rope.dimension_count`, c.headDim),
+    pair.u32('general.file_type', FILE_TYPES[matrices]), pair.u32(`${arch}.vocab_size`, c.vocab), pair.u32(`${arch}.rope.dimension_count`, c.headDim),
     ...(c.linear ? [pair.string(`${arch}.rope.scaling.type`, 'linear'), pair.f32(`${arch}.rope.scaling.factor`, c.linear)] : []),
     pair.u32('general.quantization_version', 2),
   ]
@@ -124,7 +125,7 @@ export function mainType(tensors) {
 /**
  * Opens a folder. Vectors are F32, as everything that runs GGUF files wants them; matrices keep their type.
  * @param {import('./folder.js').Folder} folder
- * @returns {Promise<import('./checkpoint.js').Checkpoint & {notes: string[]}>} notes: what people should know about what the file cannot say
+ * @returns {Promise<import('./checkpoint.js').Checkpoint>}
  */
 export async function openHuggingFace(folder) {
   /** @type {string[]} */

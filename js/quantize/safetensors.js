@@ -158,10 +158,10 @@ function checkCover(name, tensors, base, size) {
   if (at < size) throw new NibbleError('E_FORMAT', `${name} has ${size - at} bytes behind its last tensor`)
 }
 
-/** @param {import('./folder.js').FolderFile} file */
+/** @param {import('./ranges.js').Ranges} file */
 async function readHeader(file) {
   if (file.size < 8) throw new NibbleError('E_TRUNCATED', `${file.name} has ${file.size} bytes, too few for a safetensors file`)
-  const view = new DataView((await file.read(0, 8)).buffer)
+  const first = await file.read(0, 8), view = new DataView(first.buffer, first.byteOffset, 8)
   const length = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32
   if (length > HEADER_LIMIT) throw new NibbleError('E_FORMAT', `${file.name}: its header would have ${length} bytes, the limit is ${HEADER_LIMIT}; is it a safetensors file?`)
   if (8 + length > file.size) throw new NibbleError('E_TRUNCATED', `${file.name} ends within its header; it was cut, get it again`)
@@ -213,9 +213,9 @@ export async function openSafetensors(folder) {
   if (!wanted) throw noWeights(folder)
   /** @type {Map<string, SafeTensor>} */
   const tensors = new Map()
-  /** @type {Map<string, import('./folder.js').FolderFile>} */
+  /** @type {Map<string, import('./ranges.js').Ranges>} */
   const holder = new Map()
-  /** @type {import('./folder.js').FolderFile[]} */
+  /** @type {import('./ranges.js').Ranges[]} */
   const open = []
   const close = async () => void await Promise.all(open.splice(0).map((file) => file.close()))
   try {
