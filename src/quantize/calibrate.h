@@ -86,7 +86,8 @@ void nb_calibration_drop(nb_calibration *c, nb_set set);
 // A row of a tensor that was placed (and bound), as floats. E_ARGUMENT where there is none.
 nb_status nb_calibration_row(const nb_calibration *c, nb_set set, const char *name, size_t row, float *out, nb_error *err);
 
-// Rows row0 .. row0 + n - 1 of the embedding, as a file has them, for the tokens that are among them. streams: bits 1 << nb_stream.
+// Rows row0 .. row0 + n - 1 of the embedding, as a file has them, for the tokens that are among them: piece after piece, from row 0 to the last one.
+// streams: bits 1 << nb_stream.
 nb_status nb_calibration_embed(nb_calibration *c, unsigned streams, nb_type type, const uint8_t *rows, size_t row0, size_t n, nb_error *err);
 
 // From now on it is about this layer (n_layers: about the head): the weights of the layer before go, statistics start anew.
