@@ -198,10 +198,10 @@ static void multiply_panels(nb_share *share, void *arg) {
   for (size_t unit; (unit = nb_team_claim(share)) < before + (s->h ? units : 0);) {
     const bool of_cross = unit < before;
     const size_t i0 = (of_cross ? unit : unit - before) * UNIT_PANELS, i1 = i0 + UNIT_PANELS < panels ? i0 + UNIT_PANELS : panels;
-    const float *left = of_cross ? s->cross_panels : s->panels;
+    const float *right = of_cross ? s->cross_panels : s->panels;
     for (size_t j = of_cross ? 0 : i0; j < panels; j++) {
       for (size_t i = i0; i < i1 && (of_cross || i <= j); i++) {
-        add_tile(of_cross ? s->cross : s->h, s->cols, left + i * PANEL_FLOATS, s->panels + j * PANEL_FLOATS, s->waiting, i * PANEL, j * PANEL);
+        add_tile(of_cross ? s->cross : s->h, s->cols, s->panels + i * PANEL_FLOATS, right + j * PANEL_FLOATS, s->waiting, i * PANEL, j * PANEL);
       }
     }
   }

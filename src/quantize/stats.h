@@ -11,7 +11,7 @@
 
 typedef enum nb_stats_parts {
   NB_STATS_H = 1,      // the sum of x x^T
-  NB_STATS_CROSS = 2,  // the sum of (reference - x) x^T, for vectors given with a reference
+  NB_STATS_CROSS = 2,  // the sum of x (reference - x)^T, for vectors given with a reference
 } nb_stats_parts;
 
 typedef struct nb_stats {
@@ -22,7 +22,7 @@ typedef struct nb_stats {
   double *sum_sq;       // [cols] of x^2
   float *max_abs;       // [cols] greatest |x|
   float *h;             // [cols, cols] sum of x x^T, not divided by n; NULL where it was not asked for
-  float *cross;         // [cols, cols] sum of (reference - x)_i x_j; NULL where it was not asked for
+  float *cross;         // [cols, cols] sum of x (reference - x)^T; NULL where it was not asked for
 
   size_t waiting;       // vectors of a chunk that is not full: not yet in h and cross
   float *panels;        // their numbers, see stats.c

@@ -46,7 +46,7 @@ static void equal_plain_sums(size_t n, size_t cols) {
       double h = 0, h_size = 0, cross = 0, cross_size = 0;
       for (size_t t = 0; t < n; t++) {
         const double a = (double)x[t * cols + i] * (double)x[t * cols + j];
-        const double b = ((double)reference[t * cols + i] - (double)x[t * cols + i]) * (double)x[t * cols + j];
+        const double b = (double)x[t * cols + i] * ((double)reference[t * cols + j] - (double)x[t * cols + j]);
         h += a;
         h_size += fabs(a);
         cross += b;

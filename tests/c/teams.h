@@ -47,6 +47,7 @@ static inline void team_end(nb_team *team) {
   const unsigned n = nb_team_size(team);
   nb_team_stop(team);
   for (unsigned i = 1; i < n; i++) pthread_join(team_servers[i].thread, NULL);
+  if (nb_team_present(team) != 0) abort();
   nb_team_free(team);
 }
 
