@@ -19,7 +19,7 @@ enum { NB_AWQ_STEPS = 20 };
 
 typedef struct nb_awq_report {
   double energy;                    // tr(W H W^T) of all matrices
-  double errors[NB_AWQ_STEPS + 1];  // for the exponents 0, 1/20 .. 1, of the rows tried; errors[0] is that without scales
+  double errors[NB_AWQ_STEPS + 1];  // for the exponents 0, 1/20 .. 1, of the rows tried, as all of these
   double plain;                     // without scales
   double error;                     // of the best
   float exponent;                   // the best one, a

@@ -54,8 +54,9 @@ typedef struct nb_gptq_matrix {
   nb_gptq_report report;
 } nb_gptq_matrix;
 
-// Bytes of memory that nb_gptq needs beside its arguments: about that of one more H, 2 MB for each thread at 8,192 columns, and 16 for each row.
-uint64_t nb_gptq_scratch_bytes(size_t cols, const nb_gptq_matrix *matrices, size_t n, unsigned threads, bool cross);
+// Bytes of memory that nb_gptq needs beside its arguments: those of one more H (not for NB_GPTQ_SEARCH), 2 MB for each thread at 8,192 columns, and
+// 9 for each row.
+uint64_t nb_gptq_scratch_bytes(const nb_gptq_options *options, size_t cols, const nb_gptq_matrix *matrices, size_t n, unsigned threads);
 
 // Encodes the n matrices [rows, cols] of a shared input. The same bits for any number of threads, and on every target.
 //   h      [cols, cols] sum (or mean) of x x^T, symmetric
