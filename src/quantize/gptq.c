@@ -12,7 +12,7 @@ enum { L = NB_LANES16 };
 #define DAMPING_MOST 16.0  // an H that needs more than this times its own diagonal is no sum of squares
 
 nb_gptq_options nb_gptq_defaults(void) {
-  return (nb_gptq_options){.order = NB_GPTQ_BEST, .scales = NB_ENCODE_SEARCH_LARGE, .damping = 0.01f, .alpha = 0.25f, .refine = 2};
+  return (nb_gptq_options){.order = NB_GPTQ_BEST, .scales = NB_ENCODE_SEARCH, .damping = 0.01f, .alpha = 0.25f, .refine = 2};
 }
 
 static size_t row_bytes(nb_type type, size_t cols) { return cols / nb_type_get(type)->block_size * nb_type_get(type)->block_bytes; }

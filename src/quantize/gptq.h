@@ -32,7 +32,7 @@ typedef struct nb_gptq_options {
   unsigned refine;          // passes over scales and codes at the end; 0 for none
 } nb_gptq_options;
 
-// BEST, SEARCH_LARGE, 0.01, 0.25, 2
+// BEST, SEARCH, 0.01, 0.25, 2
 nb_gptq_options nb_gptq_defaults(void);
 
 // What was done with one matrix. Errors are tr((W - W') H (W - W')^T); with `cross` they lack the constant tr(W (sum dx dx^T) W^T) and may be negative.
