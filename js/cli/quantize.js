@@ -85,7 +85,7 @@ export default {
     }
     if (!values.json) {
       if (values['dry-run'] || values.verbose) print(table(r))
-      print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
+      print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.wall_seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
     }
     return { ...r, ...(output !== undefined && { output }) }
   },
