@@ -63,7 +63,7 @@ async function main(argv) {
   try {
     const result = await it.run(parse(it, rest), controller.signal)
     if (json) printJson(result)
-    return 0
+    return it.failed?.(result) ? 1 : 0
   } catch (error) {
     if (error instanceof UsageError) {
       say(`nibble ${wanted}: ${error.message}\nusage: nibble ${wanted} ${it.usage}\n\`nibble ${wanted} --help\` lists the options.`)
