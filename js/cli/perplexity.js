@@ -1,48 +1,13 @@
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { open, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { NibbleError } from '../errors.js'
 import { perplexity } from '../evaluate.js'
-import { createReference, isReference, openReference } from '../evaluate/reference.js'
+import { createReference } from '../evaluate/reference.js'
 import { checkGates, parseGates } from '../quantize/gates.js'
 import { MODEL_OPTIONS, UsageError } from './options.js'
+import { hashOf, referenceAt, writeWhole } from './files.js'
 import { EMBEDDED, loadModel, print, progressBar, readText, say, size } from './common.js'
 
 /** Beginnings whose greedy texts a reference file holds, and which the gate on loops compares, where nothing else is said. */
 const LOOPS = 16
 const WORST = 20
-
-/** SHA-256 of a file; of models that are no single local file it stays unknown. @param {string} path @param {AbortSignal} signal */
-async function hashOf(path, signal) {
-  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(path) || /-\d{5}-of-\d{5}\.gguf$/i.test(path)) return undefined
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path, { signal })) hash.update(chunk)
-  return hash.digest('hex')
-}
-
-/** The file of a reference; undefined where it is something else, such as a model. @param {string} path */
-async function referenceAt(path) {
-  const file = await open(path).catch(() => undefined) // what cannot be opened is told by the loader of models
-  try {
-    const start = new Uint8Array(8)
-    if (!file || (await file.read(start)).bytesRead < 8 || !isReference(start)) return undefined
-    return await openReference(await readFile(path))
-  } finally {
-    await file?.close()
-  }
-}
-
-/** Whole or not at all. @param {string} path @param {Uint8Array} bytes */
-async function writeWhole(path, bytes) {
-  const part = `${path}.part`
-  try {
-    await writeFile(part, bytes)
-    await rename(part, path)
-  } catch (error) {
-    await rm(part, { force: true })
-    throw new NibbleError('E_ARGUMENT', `${path} cannot be written: ${/** @type {Error} */ (error).message}`, { cause: error })
-  }
-}
 
 /** @param {number} x */
 const percent = (x) => `${(100 * x).toFixed(2)} %`
@@ -52,7 +17,7 @@ const p = (p) => (p < 0.001 ? p.toExponential(0) : p.toFixed(3))
 const quoted = (text) => JSON.stringify(text)
 
 /** @param {import('../evaluate.js').Evaluation} r */
-function printFigures(r) {
+export function printFigures(r) {
   print(`perplexity ${r.ppl.toFixed(4)} ± ${r.ppl_error.toFixed(4)} (${r.tokens} predictions, ${r.chunks} chunks of ${r.n_ctx})\n`)
   if (!r.kld) return
   const { mean, error, median, p90, p95, p99, p999, max, kind, lower_bound } = r.kld

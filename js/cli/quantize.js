@@ -2,6 +2,7 @@ import { MIX_NAMES } from '../quantize/plan.js'
 import { quantize } from '../quantize/quantize.js'
 import { JSON_OPTION, UsageError } from './options.js'
 import { count, print, progressBar, say, size } from './common.js'
+import { VALIDATION_OPTIONS, checkValidation, finish, prepareValidation } from './validation.js'
 
 /** @param {number} seconds */
 export function duration(seconds) {
@@ -53,11 +54,16 @@ export default {
     variant: { type: 'string', value: 'V', help: 'simd128 or relaxed (default: the fastest this Node runs)' },
     'dry-run': { type: 'boolean', help: 'print what would become of each tensor, and what it would take' },
     verbose: { type: 'boolean', short: 'v', help: 'list all tensors with their errors' },
+    ...VALIDATION_OPTIONS,
   },
+
+  failed: (result) => /** @type {any} */ (result).gate?.passed === false,
 
   async run({ values, args: [input, output] }, signal) {
     if (values.type === undefined) throw new UsageError('--type is missing')
     if (output === undefined && !values['dry-run']) throw new UsageError('OUT is missing')
+    checkValidation(values)
+    const prepared = values['dry-run'] ? { reference: undefined, seconds: 0 } : await prepareValidation(values, input, signal)
     const bar = progressBar('quantizing')
     /** @type {import('../quantize/quantize.js').QuantizeResult} */
     let r
@@ -77,6 +83,7 @@ export default {
       if (values['dry-run'] || values.verbose) print(table(r))
       print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
     }
-    return { ...r, ...(output !== undefined && { output }) }
+    const more = values['dry-run'] ? {} : await finish({ values, input, output, result: r, prepared }, signal)
+    return { ...r, ...(output !== undefined && { output }), ...more }
   },
 }
