@@ -3,6 +3,7 @@
  */
 import { readFileSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { basename } from 'node:path'
 import { parseGates } from '../quantize/gates.js'
 import { reportCsv, reportHtml, reportOf } from '../quantize/report.js'
 import { checkGates, referenceOf, validate } from '../quantize/validate.js'
@@ -14,6 +15,8 @@ import { printFigures } from './perplexity.js'
 /** Chunks of 512 tokens that are evaluated: some ten thousand predictions. */
 const CHUNKS = 64
 const N_CTX = 512
+/** Options that name files. */
+const FILES = ['validation', 'against', 'imatrix', 'calibration']
 
 /** @type {Record<string, import('./options.js').OptionSpec>} */
 export const VALIDATION_OPTIONS = {
@@ -99,9 +102,10 @@ export async function finish({ values, input, output, result, prepared, calibrat
     const inputBytes = (await stat(input).catch(() => undefined))?.size ?? result.input_bytes
     const report = reportOf({
       result, program: `Nibble ${version}`, calibration, validation, gates, steps,
-      input: { name: input, bytes: inputHash ? inputBytes : result.input_bytes, ...(inputHash && { sha256: inputHash }) },
-      output: { name: output, bytes: result.file_bytes, sha256: await hashOf(output, signal) },
-      options: Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
+      // Names without folders: a report is for others, too.
+      input: { name: basename(input), bytes: inputHash ? inputBytes : result.input_bytes, ...(inputHash && { sha256: inputHash }) },
+      output: { name: basename(output), bytes: result.file_bytes, sha256: await hashOf(output, signal) },
+      options: Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined).map(([name, value]) => [name, FILES.includes(name) ? basename(value) : value])),
     })
     for (const path of values.report) {
       const data = /\.html$/i.test(path) ? await reportHtml([report]) : /\.csv$/i.test(path) ? reportCsv([report]) : `${JSON.stringify(report, null, 1)}\n`

@@ -54,14 +54,24 @@ export function size(bytes) {
 }
 
 /** @param {number} n */
-export const count = (n) => (n < 1e5 ? n.toLocaleString('en') : n < 1e9 ? `${(n / 1e6).toPrecision(3)} M` : `${(n / 1e9).toPrecision(3)} B`)
+export const count = (n) => (n < 1e6 ? n.toLocaleString('en') : n < 1e9 ? `${(n / 1e6).toPrecision(3)} M` : `${(n / 1e9).toPrecision(3)} B`)
 
 /** Of three digits. @param {number} x */
 export function figure(x) {
   if (x === 0 || !Number.isFinite(x)) return String(x)
   const size = Math.abs(x)
-  if (size >= 1000) return Math.round(x).toLocaleString('en')
-  return size >= 1e-3 ? x.toPrecision(3) : x.toExponential(1).replace('e-', 'e\u2212')
+  return (size >= 1000 ? Math.round(x).toLocaleString('en') : size >= 1e-3 ? x.toPrecision(3) : x.toExponential(1)).replace(/-/g, '\u2212')
+}
+
+/**
+ * A value and its error, of which two digits are given.
+ * @param {number} value @param {number} error
+ * @returns {[string, string]}
+ */
+export function withError(value, error) {
+  const digits = error > 0 ? 1 - Math.floor(Math.log10(error)) : 9
+  if (digits > 7 || digits < 0) return [figure(value), figure(error)]
+  return [value.toFixed(digits).replace('-', '\u2212'), error.toFixed(digits)]
 }
 
 /** @param {number} x @param {number} [digits] */

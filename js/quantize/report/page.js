@@ -2,13 +2,16 @@
  * The page of a report.
  */
 import { NibbleError } from '../../errors.js'
-import { change, count, figure, html, inLine, percent, seconds, size } from './markup.js'
+import { change, count, figure, html, inLine, percent, seconds, size, withError } from './markup.js'
 import { allowance, legend, histogram, percentiles } from './plots.js'
 import { STYLE } from './style.js'
 import { allTensors, tensorPlots } from './tensors.js'
 
 /** @typedef {import('../report.js').QuantizeReport} QuantizeReport @typedef {import('./markup.js').Markup} Markup */
 /** @typedef {import('../../evaluate.js').Evaluation & import('../../evaluate.js').Divergence} Validation */
+
+/** Predictions that are shown at once. */
+const WORST = 8
 
 /** @param {QuantizeReport} report */
 const validationOf = (report) => /** @type {Validation | undefined} */ (report.validation)
@@ -23,6 +26,11 @@ const base = (name) => name.replace(/^.*[\\/](?=[^\\/])/, '')
 const nameOf = (report) => report.name ?? base(report.output.name)
 /** @param {number} value @param {number} error @param {(x: number) => string} show */
 const plusMinus = (value, error, show) => html`${show(value)} <span class="soft">\u00b1 ${show(error)}</span>`
+/** @param {number} value @param {number} error */
+const measured = (value, error) => {
+  const [v, e] = withError(value, error)
+  return html`${v} <span class="soft">\u00b1 ${e}</span>`
+}
 /** A probability. @param {number} x */
 const p = (x) => (x < 0.0005 ? figure(x) : percent(x, 1))
 
@@ -38,17 +46,17 @@ function head(report) {
 <p class="soft">${output.type ?? ''}${output.type && ' '}from ${base(input.name)}${input.architecture && ` \u00b7 ${input.architecture}`}${input.parameters && ` \u00b7 ${count(input.parameters)} parameters`}</p></header>
 <div class="tiles">${tile('Size', size(output.bytes), html`from ${size(input.bytes)}, ${times.toFixed(2)} times smaller`)}
 ${output.bpw !== undefined && tile('Bits per weight', output.bpw.toFixed(2), 'over all tensors, scales included')}
-${v && [tile('Divergence (KL)', figure(v.kld.mean), html`\u00b1 ${figure(v.kld.error)} nats, mean`), tile('Same first token', percent(v.top1_agreement, 1), html`\u00b1 ${percent(v.top1_error, 1)}`),
+${v && [tile('Divergence (KL)', figure(v.kld.mean), html`\u00b1 ${withError(v.kld.mean, v.kld.error)[1]} nats, mean`), tile('Same first token', percent(v.top1_agreement, 1), html`\u00b1 ${percent(v.top1_error, 1)}`),
     tile('Perplexity', change(v.ppl_ratio - 1), html`\u00b1 ${percent(v.ppl_ratio_error)}; ${figure(v.ref_ppl)} \u2192 ${figure(v.ppl)}`)]}</div>`
 }
 
 /** @param {QuantizeReport} report */
 function gatesSection({ gates }) {
   if (!gates) return ''
-  const show = (/** @type {string} */ name, /** @type {number} */ x) => (['top1', 'ppl', 'p'].includes(name) ? percent(x) : figure(x))
+  const show = (/** @type {string} */ name, /** @type {number} */ x) => (['top1', 'ppl', 'p'].includes(name) ? percent(x) : name === 'loops' ? String(Number(x.toPrecision(2))).replace('-', '\u2212') : figure(x))
   const used = (/** @type {import('../gates.js').GateResult} */ g) => (g.kind === 'least' ? (1 - g.value) / (1 - g.limit) : g.value / g.limit)
   return html`<section><h2>Gates</h2><div class="scroll"><table class="cards"><thead><tr><th>Result</th><th>Gate</th><th class="n">Measured</th><th class="n">Limit</th><th>Used of the limit</th><th>Sample</th></tr></thead><tbody>
-${gates.gates.map((g) => html`<tr><td>${badge(g.passed)}</td><th>${g.what[0].toUpperCase() + g.what.slice(1)}</th><td class="n" data-name="measured">${g.error === null || g.error === undefined ? show(g.name, g.value) : plusMinus(g.value, g.error, (x) => show(g.name, x))}</td>
+${gates.gates.map((g) => html`<tr><td>${badge(g.passed)}</td><th>${g.what[0].toUpperCase() + g.what.slice(1)}</th><td class="n" data-name="measured">${g.error === null || g.error === undefined ? show(g.name, g.value) : g.name === 'kld' ? measured(g.value, g.error) : plusMinus(g.value, g.error, (x) => show(g.name, x))}</td>
 <td class="n" data-name="limit">${g.kind === 'most' ? '\u2264' : '\u2265'} ${show(g.name, g.limit)}</td><td class="bar">${Number.isFinite(used(g)) && allowance(used(g), g.passed)}</td>
 <td>${g.sure ? html`<span class="soft">sufficient</span>` : html`<span class="badge doubt">too small</span>${g.needed !== null && g.needed !== undefined && html` <span class="note">about ${count(Number(g.needed.toPrecision(2)))} would do</span>`}`}</td></tr>`)}</tbody></table></div>
 <p class="note">${count(gates.tokens)} predictions. A sample is too small where the standard error is greater than the distance to the limit: another text could have ended otherwise.</p></section>`
@@ -56,7 +64,7 @@ ${gates.gates.map((g) => html`<tr><td>${badge(g.passed)}</td><th>${g.what[0].toU
 
 /** @param {Validation} v */
 const figures = (v) => html`<div class="scroll"><table><thead><tr><th>Divergence, nats</th><th class="n">mean</th><th class="n">median</th><th class="n">90 %</th><th class="n">95 %</th><th class="n">99 %</th><th class="n">99.9 %</th><th class="n">greatest</th></tr></thead>
-<tbody><tr><td class="soft w">${v.kld.kind}</td><td class="n">${plusMinus(v.kld.mean, v.kld.error, figure)}</td>${[v.kld.median, v.kld.p90, v.kld.p95, v.kld.p99, v.kld.p999, v.kld.max].map((x) => html`<td class="n">${figure(x)}</td>`)}</tr></tbody></table></div>
+<tbody><tr><td class="soft w">${v.kld.kind}</td><td class="n">${measured(v.kld.mean, v.kld.error)}</td>${[v.kld.median, v.kld.p90, v.kld.p95, v.kld.p99, v.kld.p999, v.kld.max].map((x) => html`<td class="n">${figure(x)}</td>`)}</tr></tbody></table></div>
 <dl><dt>Perplexity</dt><dd>${plusMinus(v.ppl, v.ppl_error, (x) => x.toFixed(3))}, the original ${v.ref_ppl.toFixed(3)}; ${change(v.ppl_ratio - 1)} <span class="soft">\u00b1 ${percent(v.ppl_ratio_error)} (paired)</span></dd>
 <dt>Same first token</dt><dd>${plusMinus(v.top1_agreement, v.top1_error, percent)}</dd>
 <dt>Probability of the right token</dt><dd>${plusMinus(v.p_rms, v.p_rms_error, percent)} RMS difference</dd>
@@ -67,21 +75,21 @@ ${v.kld.kind !== 'exact' && html`<p class="note">${v.kld.kind === 'estimate' ? `
 
 /** @param {QuantizeReport[]} reports */
 function distance(reports) {
-  const measured = reports.flatMap((report) => {
+  const all = reports.flatMap((report) => {
     const v = validationOf(report)
     return v ? [{ name: nameOf(report), v }] : []
   })
-  if (measured.length === 0) return html`<section><h2>Distance from the original</h2><p class="soft">Not measured: the run was made without a text to validate on.</p></section>`
+  if (all.length === 0) return html`<section><h2>Distance from the original</h2><p class="soft">Not measured: the run was made without a text to validate on.</p></section>`
   const first = validationOf(reports[0])
-  return html`<section><h2>Distance from the original</h2>${first && figures(first)}${legend(measured.map(({ name }) => name))}
-<div class="plots"><figure>${percentiles(measured.map(({ name, v }) => ({ name, quantiles: v.distribution.quantiles, tokens: v.tokens, mean: v.kld.mean })))}<figcaption>Divergence that so many percent of the predictions do not exceed. The axis is stretched towards the worst.</figcaption></figure>
-<figure>${comparable(measured).length ? histogram(comparable(measured)) : ''}<figcaption>Predictions by their divergence; what lies outside counts at the ends.</figcaption></figure></div></section>`
+  return html`<section><h2>Distance from the original</h2>${first && figures(first)}${legend(all.map(({ name }) => name))}
+<div class="plots"><figure>${percentiles(all.map(({ name, v }) => ({ name, quantiles: v.distribution.quantiles, tokens: v.tokens, mean: v.kld.mean })))}<figcaption>Divergence that so many percent of the predictions do not exceed. The axis is stretched towards the worst.</figcaption></figure>
+<figure>${histogram(comparable(all))}<figcaption>Predictions by their divergence; what lies outside counts at the ends.</figcaption></figure></div></section>`
 }
 
-/** Histograms with the parts of the first. @param {{name: string, v: Validation}[]} measured */
-function comparable(measured) {
-  const { from, to, counts } = measured[0].v.distribution.histogram
-  return measured.map(({ name, v }) => ({ name, histogram: v.distribution.histogram })).filter(({ histogram: h }) => h.from === from && h.to === to && h.counts.length === counts.length)
+/** Histograms with the parts of the first. @param {{name: string, v: Validation}[]} all */
+function comparable(all) {
+  const { from, to, counts } = all[0].v.distribution.histogram
+  return all.map(({ name, v }) => ({ name, histogram: v.distribution.histogram })).filter(({ histogram: h }) => h.from === from && h.to === to && h.counts.length === counts.length)
 }
 
 /** @param {QuantizeReport[]} reports */
@@ -91,9 +99,9 @@ function runs(reports) {
   return html`<section><h2>Runs</h2><div class="scroll"><table class="cards"><thead><tr><th>Run</th><th class="n">File</th><th class="n">Bits / weight</th><th class="n">Divergence (KL)</th><th class="n">99 %</th><th class="n">Same first</th><th class="n">Perplexity</th><th class="n">Time</th><th>Gates</th></tr></thead><tbody>
 ${reports.map((report) => {
     const v = validationOf(report)
-    return html`<tr><th>${nameOf(report)}</th>${cell('file', size(report.output.bytes))}${cell('bits per weight', report.output.bpw?.toFixed(2))}${cell('divergence', v && plusMinus(v.kld.mean, v.kld.error, figure))}
+    return html`<tr><th>${nameOf(report)}</th>${cell('file', size(report.output.bytes))}${cell('bits per weight', report.output.bpw?.toFixed(2))}${cell('divergence', v && measured(v.kld.mean, v.kld.error))}
 ${cell('99 %', v && figure(v.kld.p99))}${cell('same first', v && percent(v.top1_agreement, 1))}${cell('perplexity', v && html`${v.ppl.toFixed(3)} <span class="soft">${change(v.ppl_ratio - 1)}</span>`)}${cell('time', report.timing && seconds(report.timing.seconds))}<td>${badge(report.gates?.passed)}</td></tr>`
-  })}</tbody></table></div>${new Set(reports.map((r) => `${r.validation?.tokens} ${r.validation?.reference?.tokens_sha256 ?? ''}`)).size > 1 && html`<p class="note">Not all of them were measured on the same sample: compare with care.</p>`}</section>`
+  })}</tbody></table></div><p class="note">Below, ${nameOf(reports[0])} in full; the plots show all.</p>${new Set(reports.map((r) => `${r.validation?.tokens} ${r.validation?.reference?.tokens_sha256 ?? ''}`)).size > 1 && html`<p class="note">Not all of them were measured on the same sample: compare with care.</p>`}</section>`
 }
 
 /** @param {QuantizeReport} report */
@@ -101,9 +109,10 @@ function worst(report) {
   const list = report.validation?.worst
   if (!list?.length) return ''
   const token = (/** @type {string} */ text) => html`<span class="text">${inLine(text) || '\u2205'}</span>`
-  return html`<section><h2>Worst predictions</h2><div class="scroll"><table class="cards"><thead><tr><th class="n">Divergence</th><th>Text, and what really follows</th><th>This model</th><th>The original</th></tr></thead><tbody>
-${list.map((w) => html`<tr><td class="n" data-name="divergence">${figure(w.kld)}</td><td><span class="text">${w.context.length > 160 ? '\u2026' : ''}${inLine(w.context.slice(-160))}<mark>${inLine(w.expected) || '\u2205'}</mark></span></td>
-<td data-name="this model">${token(w.predicted.text)} <span class="soft">${p(w.predicted.p)}</span><br><span class="note">right one ${p(w.p)}</span></td><td data-name="the original">${token(w.ref_predicted.text)} <span class="soft">${p(w.ref_predicted.p)}</span><br><span class="note">right one ${p(w.ref_p)}</span></td></tr>`)}</tbody></table></div></section>`
+  const table = (/** @type {typeof list} */ part) => html`<div class="scroll"><table class="cards worst"><thead><tr><th class="n">Divergence</th><th>Text, and what really follows</th><th>This model</th><th>The original</th></tr></thead><tbody>
+${part.map((w) => html`<tr><td class="n" data-name="divergence">${figure(w.kld)}</td><td><span class="text">${w.context.length > 160 ? '\u2026' : ''}${inLine(w.context.slice(-160))}<mark>${inLine(w.expected) || '\u2205'}</mark></span></td>
+<td data-name="this model">${token(w.predicted.text)} <span class="soft">${p(w.predicted.p)}</span><br><span class="note">right one ${p(w.p)}</span></td><td data-name="the original">${token(w.ref_predicted.text)} <span class="soft">${p(w.ref_predicted.p)}</span><br><span class="note">right one ${p(w.ref_p)}</span></td></tr>`)}</tbody></table></div>`
+  return html`<section><h2>Worst predictions</h2>${table(list.slice(0, WORST))}${list.length > WORST && html`<details class="more"><summary>${list.length - WORST} more</summary>${table(list.slice(WORST))}</details>`}</section>`
 }
 
 /** @param {QuantizeReport} report */

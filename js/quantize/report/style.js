@@ -27,7 +27,7 @@ p{margin:0 0 10px}
 .note{font-size:13px}
 section,.tile{background:var(--card);border:1px solid var(--line);border-radius:10px}
 section{padding:18px 20px 14px;margin:0 0 16px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(172px,1fr));gap:12px;margin:0 0 16px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(136px,1fr));gap:12px;margin:0 0 16px}
 .tile{padding:12px 16px}
 .tile b{display:block;font-size:23px;line-height:1.3;font-weight:650;white-space:nowrap}
 .tile span{display:block;color:var(--soft);font-size:13px}
@@ -50,6 +50,7 @@ td.n,th.n{text-align:right;white-space:nowrap}
 td.w{white-space:nowrap}
 tbody th{color:var(--ink);font-size:14px}
 .dim td,.dim th{color:var(--soft)}
+table.worst td:nth-child(2){width:64%}table.worst td:nth-child(n+3){white-space:nowrap}details.more>summary{font-size:14px;font-weight:500}
 td.bar{width:150px}td.bar svg{width:140px;margin-top:4px}
 .badge{display:inline-block;border-radius:999px;padding:1px 10px;font-weight:650;font-size:13px;white-space:nowrap;-webkit-print-color-adjust:exact;print-color-adjust:exact}
 h1+.badge{font-size:15px;padding:3px 14px}
@@ -65,10 +66,10 @@ dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:5px 18px;mar
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 details>summary{cursor:pointer;font-weight:650;font-size:17px}details[open]>summary{margin-bottom:10px}
 footer{color:var(--soft);font-size:13px;margin-top:20px}
-@media (max-width:760px){main{padding:18px 12px 32px}section{padding:14px 14px 10px}.plots{grid-template-columns:minmax(0,1fr)}h1{font-size:21px}
+@media screen and (max-width:760px){main{padding:18px 12px 32px}section{padding:14px 14px 10px}.plots{grid-template-columns:minmax(0,1fr)}h1{font-size:21px}
 .tiles{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}.tile{padding:10px 12px}.tile b{font-size:18px}.tile:first-child{grid-column:1/-1}dl{grid-template-columns:minmax(0,1fr);gap:0}dd{margin-bottom:8px}
 table.cards thead{display:none}table.cards tr{display:block;padding:8px 0;border-bottom:1px solid var(--line)}table.cards td,table.cards th{display:block;border:0;padding:1px 0;text-align:left}
-table.cards td[data-name]::before{content:attr(data-name) ": ";color:var(--soft)}table.cards tr:last-child{border-bottom:0}}
-@media print{body{font-size:11pt}main{max-width:none;padding:0}section,.tile,figure,tr{break-inside:avoid}section{border-radius:0;border-width:1px 0 0;padding:10px 0}details>summary{list-style:none}
+table.cards td[data-name]::before{content:attr(data-name) ": ";color:var(--soft)}table.cards tr:last-child{border-bottom:0}table.cards.worst td:nth-child(n){width:auto;white-space:normal}}
+@media print{body,table,dl{font-size:10pt}th,tbody th,.note,.tile span,figcaption{font-size:9pt}th,td{padding-right:8px}.tile{padding:8px 10px}.tile b{font-size:15pt}td.bar,td.bar svg{width:100px}.text,code,.mono{font-size:8.5pt}main{max-width:none;padding:0}section,.tile,figure,tr{break-inside:avoid}section{border-radius:0;border-width:1px 0 0;padding:10px 0}details>summary{list-style:none}
 .scroll{overflow:visible}}
 `

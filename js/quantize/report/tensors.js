@@ -47,7 +47,8 @@ const bitStep = (bits) => (bits >= 16 ? 8 : Math.max(0, Math.min(7, Math.round(b
 /** @param {ReportTensor[]} tensors */
 function bits(tensors) {
   const cells = tensors.map((t) => ({ ...placeOf(t.name), step: bitStep(t.bits), text: t.type, title: `${t.name}: ${t.type}, ${t.bits.toFixed(2)} bits per weight, ${size(t.bytes)}` }))
-  return html`<figure><h3>Type and bits</h3>${heatMap(cells, { label: 'Type and bits of each tensor' })}<figcaption>Rows are layers; the darker, the more bits. Tensors outside of layers stand below.</figcaption></figure>`
+  const types = [...new Map([...tensors].sort((a, b) => a.bits - b.bits).map((t) => [t.type, bitStep(t.bits)]))]
+  return html`<figure><h3>Type and bits</h3><ul class="legend">${types.map(([type, step]) => html`<li><svg viewBox="0 0 12 12" aria-hidden="true"><rect width="12" height="12" rx="3" class="s${step}"/></svg>${type}</li>`)}</ul>${heatMap(cells, { label: 'Type and bits of each tensor' })}<figcaption>Rows are layers; the darker, the more bits. Tensors outside of layers stand below.</figcaption></figure>`
 }
 
 /** @param {QuantizeReport} report */
@@ -102,7 +103,7 @@ export function tensorPlots(reports, nameOf) {
   })}${bits(matrices)}${map(matrices, (t) => t.relative_error, {
     label: 'Error of the weights', short: rms, long: (x) => `RMS error ${rms(x)} of the RMS weight`, caption: 'RMS error over RMS weight. Rows are layers.',
   })}${map(matrices, (t) => t.error, {
-    label: 'Error of what counts', short: rms, long: rms, caption: 'Of the output of the matrix, or weighted by the importance of its columns.',
+    label: 'Error of the output', short: rms, long: rms, caption: 'Of the output of the matrix, or weighted by the importance of its columns.',
   })}${errors(reports, nameOf)}${byType(reports[0])}</div></section>`
 }
 
