@@ -180,10 +180,12 @@ describe('the file', () => {
     for (const type of ['Q4_0', 'Q4_K_M', 'Q3_K_M', 'IQ4_XS', 'Q5_1', 'BF16']) {
       await quantize(ORIGINAL, path, { type, method: 'rtn' })
       const { stdout } = await run(process.execPath, [shared('tools/native_ref.mjs'), path, '--prompt', 'Once upon a time', '--n', '12', '--peers', shared('../peers')])
-      const native = JSON.parse(stdout), model = await load(path, { threads: 1 })
-      const ours = await model.completions.create({ prompt: 'Once upon a time', max_tokens: 12, temperature: 0, ignore_eos: true })
-      // Both quantize what they multiply to int8 in their own ways: the first words are the same.
-      assert.equal(JSON.stringify(native).includes(JSON.stringify(model.tokenize(ours.choices[0].text).slice(0, 2)).slice(1, -1)), true, `${type} ${ours.choices[0].text} ${stdout.slice(0, 400)}`)
+      const { greedy, margins } = JSON.parse(stdout).reference, model = await load(path, { threads: 1 })
+      const { choices: [{ tokens }] } = await model.completions.create({ prompt: 'Once upon a time', max_tokens: 12, temperature: 0, ignore_eos: true })
+      // Both quantize what they multiply to int8, each in its own way: texts part where two words are about as probable.
+      const sure = [...margins, 0].findIndex((/** @type {number} */ m) => m < 0.3)
+      assert.ok(sure > 0)
+      assert.deepEqual(tokens.slice(0, sure), greedy.slice(0, sure), type)
       await model.dispose()
     }
   })
