@@ -22,7 +22,7 @@ const FILES = ['validation', 'against', 'imatrix', 'calibration']
 export const VALIDATION_OPTIONS = {
   validation: { type: 'string', value: 'F', help: 'a text to compare the result with the original on; not the one that calibrates' },
   'validation-chunks': { type: 'integer', value: 'N', default: CHUNKS, help: `chunks of ${N_CTX} tokens of it (default ${CHUNKS})` },
-  'parse-special': { type: 'boolean', help: 'control tokens spelled out in that text become those tokens' },
+  'parse-special': { type: 'boolean', help: 'control tokens spelled out in the texts become those tokens' },
   against: { type: 'string', value: 'REF', help: 'a reference file instead of the original (`nibble perplexity … --save-reference`); brings its text' },
   gate: { type: 'string', value: 'G', help: 'limits that must be kept, such as default or kld=0.05,top1=90%,ppl=3%,loops=0; the exit status is 1 where one is not' },
   report: { type: 'string', value: 'F', multiple: true, help: 'write a report: F.html, F.json or F.csv; may be given several times' },
@@ -71,10 +71,9 @@ export async function prepareValidation(values, input, signal) {
  * @param {Values} run.values  @param {string} run.input  @param {string} run.output
  * @param {import('../quantize/quantize.js').QuantizeResult} run.result
  * @param {{reference: Reference | undefined, seconds: number}} run.prepared
- * @param {import('../quantize/report.js').QuantizeReport['calibration']} [run.calibration]
  * @param {AbortSignal} signal
  */
-export async function finish({ values, input, output, result, prepared, calibration }, signal) {
+export async function finish({ values, input, output, result, prepared }, signal) {
   /** @type {Record<string, number>} */
   const steps = {}
   let validation
@@ -101,7 +100,7 @@ export async function finish({ values, input, output, result, prepared, calibrat
     const inputHash = validation?.reference?.model_sha256 && values.against === undefined ? validation.reference.model_sha256 : await hashOf(input, signal)
     const inputBytes = (await stat(input).catch(() => undefined))?.size ?? result.input_bytes
     const report = reportOf({
-      result, program: `Nibble ${version}`, calibration, validation, gates, steps,
+      result, program: `Nibble ${version}`, validation, gates, steps,
       // Names without folders: a report is for others, too.
       input: { name: basename(input), bytes: inputHash ? inputBytes : result.input_bytes, ...(inputHash && { sha256: inputHash }) },
       output: { name: basename(output), bytes: result.file_bytes, sha256: await hashOf(output, signal) },

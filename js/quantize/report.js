@@ -15,7 +15,7 @@ import { page } from './report/page.js'
  * @property {number} [sensitivity]  what the model loses for an error of this tensor: divergence over relative error
  * @property {number} [damping]  that GPTQ needed  @property {string} [order]  of the columns in GPTQ
  * @property {number} [dead_columns]  columns that no input ever reached  @property {number} [seconds]
- * @property {Record<string, number>} [errors]  relative error by method, where several were tried
+ * @property {Record<string, number>} [errors]  what error is, by method, where several were tried
  *
  * @typedef {object} ReportFile
  * @property {string} name  @property {number} bytes
@@ -30,6 +30,7 @@ import { page } from './report/page.js'
  * @property {Record<string, string | number | boolean | (string | number)[] | null>} options
  * @property {ReportTensor[]} tensors
  * @property {{text?: string, sha256?: string, samples: number, tokens: number, sample_tokens?: number, dead_columns?: number, nan_inputs?: number, notes?: string[]}} [calibration]
+ * @property {{layer: number, error: number, seconds?: number}[]} [layers]  relative squared error of a layer's output, measured while calibrating
  * @property {import('../evaluate.js').Evaluation} [validation]
  * @property {import('./gates.js').GateReport} [gates]
  * @property {{seconds: number, steps?: Record<string, number>, memory_bytes?: number, threads?: number, variant?: string, resumed?: number}} [timing]
@@ -39,16 +40,17 @@ import { page } from './report/page.js'
 /** What a field holds: a word, with ? where it may be missing; [item]; {'*': item} for any names; or fields. @typedef {string | [any] | {[name: string]: any}} Shape */
 
 const NUMBERS = { '*': 'number' }
-const FILE = { name: 'string', bytes: 'number', sha256: 'hash?', type: 'string?', bpw: 'number?', parameters: 'number?', architecture: 'string?' }
+const FILE = { name: 'string', bytes: 'count', sha256: 'hash?', type: 'string?', bpw: 'number?', parameters: 'number?', architecture: 'string?' }
 const TOKEN = { text: 'string', p: 'number' }
 /** @type {Shape} */
 const SHAPE = {
   kind: 'string', version: 'number', name: 'string?', program: 'string?', input: FILE, output: FILE, options: { '*': 'option' }, warnings: ['string'],
   tensors: [{
-    name: 'string', type: 'string', from: 'string?', shape: ['number'], bytes: 'number', bits: 'number', method: 'string', relative_error: 'number?', error: 'number?',
+    name: 'string', type: 'string', from: 'string?', shape: ['count'], bytes: 'count', bits: 'count', method: 'string', relative_error: 'number?', error: 'number?',
     sensitivity: 'number?', damping: 'number?', order: 'string?', dead_columns: 'number?', seconds: 'number?', 'errors?': NUMBERS,
   }],
   'calibration?': { text: 'string?', sha256: 'hash?', samples: 'number', tokens: 'number', sample_tokens: 'number?', dead_columns: 'number?', nan_inputs: 'number?', 'notes?': ['string'] },
+  'layers?': [{ layer: 'count', error: 'number', seconds: 'number?' }],
   'validation?': {
     ppl: 'number', ppl_error: 'number', tokens: 'number', n_ctx: 'number', chunks: 'number',
     kld: { mean: 'number', error: 'number', median: 'number', p90: 'number', p95: 'number', p99: 'number', p999: 'number', max: 'number', kind: 'string', lower_bound: 'number' },
@@ -72,6 +74,7 @@ const SHAPE = {
 function fits(value, kind) {
   if (kind === 'hash') return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value)
   if (kind === 'option') return value === null || ['string', 'number', 'boolean'].includes(typeof value) || (Array.isArray(value) && value.every((v) => typeof v === 'string' || typeof v === 'number'))
+  if (kind === 'count') return Number.isFinite(value) && value >= 0
   return typeof value === kind && (kind !== 'number' || Number.isFinite(value))
 }
 
@@ -80,7 +83,7 @@ function check(value, shape, path) {
   const wrong = (/** @type {string} */ what) => new NibbleError('E_FORMAT', `the report is malformed: ${path || 'it'} ${what}`)
   if (typeof shape === 'string') {
     const kind = shape.replace('?', '')
-    if (!(kind !== shape && (value === undefined || value === null)) && !fits(value, kind)) throw wrong(`must be a ${kind === 'hash' ? 'SHA-256 in hexadecimal' : kind === 'number' ? 'finite number' : kind}`)
+    if (!(kind !== shape && (value === undefined || value === null)) && !fits(value, kind)) throw wrong(`must be a ${kind === 'hash' ? 'SHA-256 in hexadecimal' : kind === 'number' ? 'finite number' : kind === 'count' ? 'number of at least 0' : kind}`)
   } else if (Array.isArray(shape)) {
     if (!Array.isArray(value)) throw wrong('must be an array')
     value.forEach((item, i) => check(item, shape[0], `${path}[${i}]`))
@@ -110,6 +113,7 @@ export function checkReport(value) {
   }
   if (report.version !== 1) throw new NibbleError('E_UNSUPPORTED', `the report is of version ${report.version}, this program reads 1`)
   check(value, SHAPE, '')
+  if (report.layers?.some(({ layer }) => layer > 9999)) throw new NibbleError('E_FORMAT', 'the report is malformed: layers go beyond 9999')
   const { validation } = report
   if (validation) {
     const { quantiles, histogram: { from, to, counts } } = /** @type {import('../evaluate/figures.js').Distribution} */ (validation.distribution)
@@ -156,26 +160,51 @@ export async function reportHtml(reports) {
   return page(reports.map(checkReport))
 }
 
+/** By which order of columns GPTQ did best, in rows. @param {RunTensor} tensor */
+function orderOf({ rows_search, rows_static, rows_groups }) {
+  const rows = Object.entries({ static: rows_static, groups: rows_groups, search: rows_search }).filter(([, n]) => n)
+  return rows.length ? { order: rows.map(([name, n]) => `${name} ${n}`).join(', ') } : {}
+}
+
+/**
+ * What of the result of quantize() is told.
+ * @typedef {object} RunTensor
+ * @property {string} name  @property {number[]} shape  @property {string} from  @property {string} to  @property {boolean} copied  @property {number} bytes
+ * @property {number} bits  @property {number} error  @property {number} weighted_error  @property {number} seconds  @property {number} [searched_error]
+ * @property {number} [damping]  @property {number} [dead_columns]  @property {number} [rows_search]  @property {number} [rows_static]  @property {number} [rows_groups]
+ * @typedef {object} RunResult
+ * @property {string} type  @property {string} method  @property {number} parameters  @property {number} bpw  @property {number} seconds  @property {number} resumed
+ * @property {number} threads  @property {string} variant  @property {number} memory_bytes  @property {string[]} notes  @property {RunTensor[]} tensors
+ * @property {{name: string, samples: number, n_ctx: number}} [calibration]  @property {{layer: number, error: number, seconds: number}[]} [layers]
+ */
+
 /**
  * The report of a run.
  * @param {object} parts
- * @param {import('./quantize.js').QuantizeResult} parts.result
+ * @param {RunResult} parts.result  of quantize()
  * @param {ReportFile} parts.input  @param {ReportFile} parts.output
  * @param {QuantizeReport['options']} parts.options
- * @param {string} [parts.program]  @param {QuantizeReport['calibration']} [parts.calibration]
+ * @param {string} [parts.program]
  * @param {import('../evaluate.js').Evaluation} [parts.validation]  @param {import('./gates.js').GateReport} [parts.gates]
  * @param {Record<string, number>} [parts.steps]  seconds by step
  * @returns {QuantizeReport}
  */
-export function reportOf({ result, input, output, options, program, calibration, validation, gates, steps = {} }) {
-  const tensors = result.tensors.map(({ name, shape, from, to, copied, bytes, bits, error, weighted_error, seconds }) => ({
-    name, type: to, from, shape, bytes, bits, method: copied ? 'copied' : result.method, seconds,
-    ...(!copied && { relative_error: error, ...(weighted_error !== error && { error: weighted_error }) }),
+export function reportOf({ result, input, output, options, program, validation, gates, steps = {} }) {
+  const { calibration, layers } = result
+  const tensors = result.tensors.map((t) => ({
+    name: t.name, type: t.to, from: t.from, shape: t.shape, bytes: t.bytes, bits: t.bits, method: t.copied ? 'copied' : result.method, seconds: t.seconds,
+    ...(!t.copied && { relative_error: t.error, ...(t.weighted_error !== t.error && { error: t.weighted_error }) }),
+    ...(t.damping !== undefined && { damping: t.damping }), ...(t.dead_columns !== undefined && { dead_columns: t.dead_columns }), ...orderOf(t),
+    ...(t.searched_error !== undefined && { errors: { search: t.searched_error, [result.method]: t.weighted_error } }),
   }))
   return {
     kind: 'nibble-quantize-report', version: 1, name: `${result.type} ${result.method}`, ...(program && { program }),
     input: { parameters: result.parameters, ...input }, output: { type: result.type, bpw: result.bpw, parameters: result.parameters, ...output }, options, tensors,
-    ...(calibration && { calibration }), ...(validation && { validation }), ...(gates && { gates }),
+    ...(calibration && { calibration: {
+      text: calibration.name, samples: calibration.samples, tokens: calibration.samples * calibration.n_ctx, sample_tokens: calibration.n_ctx,
+      dead_columns: tensors.reduce((sum, t) => sum + (t.dead_columns ?? 0), 0),
+    } }),
+    ...(layers && { layers: layers.map(({ layer, error, seconds }) => ({ layer, error, seconds })) }), ...(validation && { validation }), ...(gates && { gates }),
     timing: {
       seconds: Object.values(steps).reduce((sum, s) => sum + s, result.seconds), steps: { encoding: result.seconds, ...steps }, memory_bytes: result.memory_bytes,
       threads: result.threads, variant: result.variant, resumed: result.resumed,

@@ -71,13 +71,14 @@ function errors(reports, nameOf) {
   /** @type {Map<string, {x: number, y: number, title: string}[]>} */
   const series = new Map()
   const kinds = [...new Set(reports.flatMap(({ tensors }) => tensors.filter(isMatrix).map(({ name }) => placeOf(name)).filter(({ layer }) => layer >= 0).map(({ kind }) => kind)))]
+  const several = reports.length > 1, byMethod = !several && reports[0].tensors.some((tensor) => tensor.errors)
   let layers = 0
   for (const report of reports) {
     for (const tensor of report.tensors.filter(isMatrix)) {
       const { layer, kind } = placeOf(tensor.name)
       if (layer < 0) continue
       layers = Math.max(layers, layer + 1)
-      const tried = Object.entries(reports.length === 1 && tensor.errors ? tensor.errors : { [reports.length > 1 ? nameOf(report) : tensor.method]: tensor.relative_error ?? 0 })
+      const tried = Object.entries(byMethod ? tensor.errors ?? {} : { [several ? nameOf(report) : tensor.method]: tensor.relative_error ?? 0 })
       for (const [name, error] of tried) {
         if (error <= 0) continue
         const list = series.get(name) ?? []
@@ -87,9 +88,19 @@ function errors(reports, nameOf) {
     }
   }
   if (layers === 0 || series.size === 0) return ''
-  const several = reports.length > 1
-  return html`<figure><h3>Error of the weights by layer${several ? ', for each run' : series.size > 1 && ', for each method'}</h3>${legend([...series.keys()])}
-${dots([...series].map(([name, points]) => ({ name, points })), { layers, label: 'Error of the weights by layer', yName: 'RMS error over RMS weight' })}<figcaption>Each dot is a matrix; those of a layer stand side by side: ${kinds.join(', ')}.</figcaption></figure>`
+  return html`<figure><h3>Error of the ${byMethod ? 'output' : 'weights'} by layer${several ? ', for each run' : series.size > 1 && ', for each method'}</h3>${legend([...series.keys()])}
+${dots([...series].map(([name, points]) => ({ name, points })), { layers, label: `Error of the ${byMethod ? 'output' : 'weights'} by layer`, yName: byMethod ? 'RMS error over RMS output' : 'RMS error over RMS weight' })}<figcaption>Each dot is a matrix; those of a layer stand side by side: ${kinds.join(', ')}.</figcaption></figure>`
+}
+
+/** What becomes of the output of whole layers. @param {QuantizeReport[]} reports @param {(report: QuantizeReport) => string} nameOf */
+function layerErrors(reports, nameOf) {
+  const measured = reports.filter((report) => report.layers?.length).map((report) => ({
+    name: nameOf(report), points: (report.layers ?? []).map(({ layer, error }) => ({ x: layer + 0.5, y: Math.sqrt(Math.max(0, error)), title: `layer ${layer}: ${rms(error)}` })),
+  }))
+  if (measured.length === 0) return ''
+  const layers = Math.max(...measured.flatMap(({ points }) => points.map(({ x }) => x + 0.5)))
+  return html`<figure><h3>Error of the layers\u2019 output</h3>${legend(measured.map(({ name }) => name))}${dots(measured, { layers, label: 'Error of the output of each layer', yName: 'RMS error over RMS output' })}
+<figcaption>Measured on the calibration text, with the layers before already quantized.</figcaption></figure>`
 }
 
 /**
@@ -104,7 +115,7 @@ export function tensorPlots(reports, nameOf) {
     label: 'Error of the weights', short: rms, long: (x) => `RMS error ${rms(x)} of the RMS weight`, caption: 'RMS error over RMS weight. Rows are layers.',
   })}${map(matrices, (t) => t.error, {
     label: 'Error of the output', short: rms, long: rms, caption: 'Of the output of the matrix, or weighted by the importance of its columns.',
-  })}${errors(reports, nameOf)}${byType(reports[0])}</div></section>`
+  })}${errors(reports, nameOf)}${layerErrors(reports, nameOf)}${byType(reports[0])}</div></section>`
 }
 
 /** @param {QuantizeReport} report */
