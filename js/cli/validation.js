@@ -53,6 +53,9 @@ export async function prepareValidation(values, input, signal) {
     return { reference, seconds: seconds() }
   }
   if (values.validation === undefined) return { reference: undefined, seconds: 0 }
+  if ((await stat(input).catch(() => undefined))?.isDirectory()) {
+    throw new UsageError('--validation runs the original, which must be a GGUF file for that: `nibble convert` makes one of the folder')
+  }
   const text = await readText(values.validation)
   const model = await loadModel(input, { threads: values.threads, variant: values.variant, ctx: N_CTX }, signal)
   const bar = progressBar('evaluating the original')
