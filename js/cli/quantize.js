@@ -1,7 +1,7 @@
 import { MIX_NAMES } from '../quantize/plan.js'
 import { quantize } from '../quantize/quantize.js'
 import { JSON_OPTION, UsageError } from './options.js'
-import { count, print, progressBar, say, size } from './common.js'
+import { count, print, progressBar, readText, say, size } from './common.js'
 import { VALIDATION_OPTIONS, checkValidation, finish, prepareValidation } from './validation.js'
 
 /** @param {number} seconds */
@@ -43,7 +43,12 @@ export default {
   options: {
     ...JSON_OPTION,
     type: { type: 'string', value: 'TYPE', help: 'what most weights become' },
-    method: { type: 'string', value: 'M', default: 'search', help: 'search: scales for the least error (default); rtn: rounding, quick' },
+    method: { type: 'string', value: 'M', default: 'search', help: 'search: scales for the least error (default); rtn: rounding, quick; hqq: search without data for robust norms; gptq, awq: by a calibration text' },
+    calibration: { type: 'string', value: 'F', help: 'a text of the kind the model is used for, and not the one it is judged by; with search it measures importance' },
+    samples: { type: 'integer', value: 'N', default: 256, help: 'pieces of that text, spread over all of it (default 256)' },
+    ctx: { type: 'integer', value: 'N', default: 512, help: 'tokens of each (default 512)' },
+    damping: { type: 'number', value: 'D', help: 'gptq: part of the mean of the diagonal that is added to it (default 0.01)' },
+    gptaq: { type: 'number', value: 'A', help: 'gptq: how much of the error of the layers before is made up for, 0 to 1 (default 0)' },
     imatrix: { type: 'string', value: 'F', help: 'importance matrix of llama.cpp or of Nibble: errors count by the size of what a column is multiplied with' },
     'tensor-type': { type: 'string', value: 'REGEX=TYPE', multiple: true, help: 'the type of tensors whose name matches; the last that matches counts' },
     'output-tensor-type': { type: 'string', value: 'TYPE', help: 'the type of output.weight' },
@@ -71,6 +76,10 @@ export default {
       r = await quantize(input, output, {
         type: values.type, method: values.method, imatrix: values.imatrix, tensorTypes: (values['tensor-type'] ?? []).map(tensorType),
         outputTensorType: values['output-tensor-type'], tokenEmbeddingType: values['token-embedding-type'], pure: values.pure,
+        ...(values.calibration !== undefined && {
+          calibration: { text: await readText(values.calibration), name: values.calibration, samples: values.samples, ctx: values.ctx, parseSpecial: values['parse-special'] },
+        }),
+        ...((values.damping ?? values.gptaq) !== undefined && { gptq: { damping: values.damping, alpha: values.gptaq } }),
         allowRequantize: values['allow-requantize'], threads: values.threads ?? 'auto', variant: values.variant, dryRun: values['dry-run'], signal,
         onNote: (text) => say(`note: ${text}`),
         onEstimate: (e) => say(`${size(e.input_bytes)} -> ${size(e.file_bytes)}, ${e.bpw.toFixed(2)} bits per weight; about ${duration(e.seconds)} with ${e.threads} thread${e.threads > 1 ? 's' : ''}, ${size(e.memory_bytes)} of memory`),

@@ -4,8 +4,8 @@
 import { NibbleError } from '../errors.js'
 import { rowBytes, typeInfo } from './types.js'
 
-/** nb_encode_method (src/quantize/encode.h). */
-export const ENCODE = /** @type {const} */ ({ rtn: 0, search: 1, searchLarge: 2 })
+/** nb_encode_method (src/quantize/encode.h), and HQQ (hqq.h). */
+export const ENCODE = /** @type {const} */ ({ rtn: 0, search: 1, searchLarge: 2, hqq: 3 })
 
 /**
  * @typedef {import('../runtime.js').Engine} Engine
@@ -22,7 +22,7 @@ export const ENCODE = /** @type {const} */ ({ rtn: 0, search: 1, searchLarge: 2 
  */
 
 /** A piece of memory in the engine that grows. */
-class Room {
+export class Room {
   /** @param {Engine} engine */
   constructor(engine) {
     this.engine = engine

@@ -7,7 +7,8 @@ import { lookUp } from './pairs.js'
 /**
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
  * @typedef {import('./encode.js').RowsResult & {seconds: number}} PieceResult
- * @typedef {{tensor: string, row: number, rows: number, sha256: string} & PieceResult} Entry
+ * @typedef {{tensor: string, row: number, rows: number, sha256: string, details?: Record<string, number>} & PieceResult} Entry  details: of the method
+ * @typedef {{layer: number, state: string, result: Record<string, number>}} LayerEntry  state: hash of what enters the next layer
  */
 
 const VERSION = 1
@@ -46,6 +47,9 @@ function parsed(line) {
   }
 }
 
+/** @param {any} entry @returns {entry is LayerEntry} */
+const isLayer = (entry) => Number.isInteger(entry?.layer) && typeof entry.state === 'string' && typeof entry.result === 'object'
+
 /** @param {any} entry @returns {entry is Entry} */
 const isEntry = (entry) => typeof entry?.tensor === 'string' && typeof entry.sha256 === 'string' &&
   ['row', 'rows', 'error', 'norm', 'weightedError', 'weightedNorm', 'seconds'].every((key) => typeof entry[key] === 'number')
@@ -60,6 +64,8 @@ export class Progress {
     this.print = print
     /** @type {Map<string, Entry>} */
     this.entries = new Map()
+    /** Layers that a calibrated run has done, the last one last. @type {LayerEntry[]} */
+    this.layers = []
     /** Whether there was a journal of other work, which was thrown away. */
     this.other = false
   }
@@ -69,7 +75,10 @@ export class Progress {
     if (!this.journal) return
     const [head, ...rest] = (await this.journal.lines()).map(parsed)
     if (/** @type {any} */ (head)?.fingerprint === this.print) {
-      for (const entry of rest) if (isEntry(entry)) this.entries.set(`${entry.tensor}/${entry.row}`, entry)
+      for (const entry of rest) {
+        if (isEntry(entry)) this.entries.set(`${entry.tensor}/${entry.row}`, entry)
+        else if (isLayer(entry)) this.layers.push(entry)
+      }
       return
     }
     this.other = head !== undefined
@@ -82,9 +91,14 @@ export class Progress {
     return this.entries.get(`${tensor}/${row}`)
   }
 
-  /** @param {string} tensor @param {number} row @param {number} rows @param {Uint8Array} blocks @param {PieceResult} result */
-  async done(tensor, row, rows, blocks, { error, norm, weightedError, weightedNorm, seconds }) {
+  /** @param {string} tensor @param {number} row @param {number} rows @param {Uint8Array} blocks @param {PieceResult & {details?: Record<string, number>}} result */
+  async done(tensor, row, rows, blocks, { error, norm, weightedError, weightedNorm, seconds, details }) {
     if (!this.journal) return
-    await this.journal.append(JSON.stringify({ tensor, row, rows, sha256: await sha256(blocks), error, norm, weightedError, weightedNorm, seconds }))
+    await this.journal.append(JSON.stringify({ tensor, row, rows, sha256: await sha256(blocks), error, norm, weightedError, weightedNorm, seconds, details }))
+  }
+
+  /** @param {LayerEntry} entry */
+  async layerDone(entry) {
+    await this.journal?.append(JSON.stringify(entry))
   }
 }

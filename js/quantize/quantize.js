@@ -5,16 +5,18 @@
 import { NibbleError } from '../errors.js'
 import { node } from '../platform.js'
 import { abortError } from '../source.js'
+import { CalibratedRun } from './calibrated.js'
 import { openCheckpoint } from './checkpoint.js'
 import { ENCODE, RowEncoder } from './encode.js'
 import { quantizeEngine } from './engine.js'
-import { estimateWork, pieceRows } from './estimate.js'
+import { estimateWork } from './estimate.js'
 import { GgufWriter } from './gguf-writer.js'
-import { checkImatrix, importanceOf, readImatrix } from './imatrix.js'
+import { checkImatrix, readImatrix } from './imatrix.js'
 import { Progress, fingerprint, sha256 } from './journal.js'
 import { pair, withPairs } from './pairs.js'
 import { planTypes, weightsOf } from './plan.js'
-import { isFloat, rowBytes } from './types.js'
+import { Run } from './run.js'
+import { gptqOptions } from './sites.js'
 
 /**
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
@@ -23,7 +25,10 @@ import { isFloat, rowBytes } from './types.js'
  * @typedef {import('./gguf-writer.js').Sink & Partial<import('./node.js').FileParts>} Sink
  *
  * @typedef {object} QuantizeOnly
- * @property {'rtn' | 'search'} [method]  how blocks are found: by rounding, or by a search for the least error (the default)
+ * @property {keyof typeof METHODS} [method]  how blocks are found: rtn by rounding, search by a search for the least error (the default), hqq for errors of
+ *   which a few may be large; gptq and awq by what matrices are multiplied with on a calibration text
+ * @property {import('./calibrated.js').CalibrationText} [calibration]  for gptq and awq; for search importance is measured on it
+ * @property {import('./sites.js').GptqOptions} [gptq]
  * @property {Imatrix | import('../source.js').SingleSource} [imatrix]  importance of the columns of matrices, or the file that has it
  * @property {boolean} [dryRun]  plan and estimate only; the destination is not touched
  * @property {(progress: QuantizeProgress) => void} [onProgress]
@@ -35,7 +40,7 @@ import { isFloat, rowBytes } from './types.js'
  * @typedef {QuantizeOnly & Omit<import('./plan.js').PlanOptions, 'hasImatrix'> & import('./engine.js').QuantizeEngineOptions} QuantizeOptions
  *
  * @typedef {object} QuantizeProgress
- * @property {string} tensor  in work  @property {number} index  @property {number} count  of tensors
+ * @property {string} tensor  in work  @property {number} index  how many tensors are done  @property {number} count  of tensors
  * @property {number} done  of the work, 0 to 1  @property {number} secondsLeft
  *
  * @typedef {object} TensorResult
@@ -45,6 +50,10 @@ import { isFloat, rowBytes } from './types.js'
  * @property {number} error  sum of squared differences over sum of squares
  * @property {number} weighted_error  the same, each column times its importance
  * @property {number} seconds
+ * @property {number} [searched_error]  weighted error of the search alone, where GPTQ was to be better; with gptq and awq weights are the second moments H
+ * @property {number} [damping]  @property {number} [dead_columns]  of which every input was 0
+ * @property {number} [rows_search]  @property {number} [rows_static]  @property {number} [rows_groups]  rows by the order that was best
+ * @property {number} [awq_exponent]  @property {number} [awq_gain]  part of the error that AWQ's scales take away
  *
  * @typedef {object} QuantizeResult
  * @property {string} input  @property {string} type  @property {string} method
@@ -57,16 +66,27 @@ import { isFloat, rowBytes } from './types.js'
  * @property {boolean} dry_run
  * @property {string[]} notes
  * @property {TensorResult[]} tensors
+ * @property {{name: string, samples: number, n_ctx: number}} [calibration]
+ * @property {import('./calibrated.js').LayerResult[]} [layers]  of calibrated runs
  */
 
-const METHODS = { rtn: ENCODE.rtn, search: ENCODE.search }
+const METHODS = { rtn: ENCODE.rtn, search: ENCODE.search, hqq: ENCODE.hqq, gptq: ENCODE.search, awq: ENCODE.search }
 const QUANTIZATION_VERSION = 2 // GGML_QNT_VERSION
-const COPY_PIECE = 4 << 20
 
 /** @param {QuantizeOptions} options */
-function checkOptions({ method = 'search', type }) {
-  if (typeof type !== 'string') throw new NibbleError('E_ARGUMENT', "type is missing; name one, such as 'Q4_K_M'")
-  if (!Object.hasOwn(METHODS, method)) throw new NibbleError('E_ARGUMENT', `there is no method '${method}'; the methods are ${Object.keys(METHODS).join(', ')}`)
+function checkOptions({ method = 'search', type, calibration, imatrix, gptq }) {
+  const wrong = (/** @type {string} */ what) => new NibbleError('E_ARGUMENT', what)
+  if (typeof type !== 'string') throw wrong("type is missing; name one, such as 'Q4_K_M'")
+  if (!Object.hasOwn(METHODS, method)) throw wrong(`there is no method '${method}'; the methods are ${Object.keys(METHODS).join(', ')}`)
+  const learns = method === 'gptq' || method === 'awq'
+  if (learns && calibration === undefined) throw wrong(`the method ${method} needs a calibration text (--calibration)`)
+  if ((method === 'rtn' || method === 'hqq') && calibration !== undefined) throw wrong(`the method ${method} looks at weights alone: leave the calibration text out, or take search, awq or gptq`)
+  if (calibration !== undefined && typeof calibration.text !== 'string') throw wrong('calibration.text must be a string')
+  if (calibration !== undefined && imatrix !== undefined) throw wrong('importance comes from an importance matrix or from a calibration text; give one of them')
+  if (gptq !== undefined) {
+    if (method !== 'gptq') throw wrong('options for gptq are given, but the method is another one')
+    gptqOptions(gptq)
+  }
   return METHODS[method]
 }
 
@@ -87,123 +107,21 @@ function outputPairs(checkpoint, plan, imatrix) {
   return withPairs(checkpoint.pairs, changes)
 }
 
+/** @param {Float32Array} numbers */
+const hashOf = (numbers) => sha256(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength))
+
 /** What decides about the bytes of the output, beside the input. @param {QuantizeOptions} options @param {Plan} plan @param {Imatrix | undefined} imatrix */
-async function decisive({ method = 'search' }, plan, imatrix) {
+async function decisive({ method = 'search', calibration, gptq }, plan, imatrix) {
   const importance = []
-  for (const [name, { sums, counts }] of imatrix?.entries ?? []) {
-    importance.push([name, await sha256(new Uint8Array(sums.buffer, sums.byteOffset, sums.byteLength)), [...counts]])
+  for (const [name, { sums, counts }] of imatrix?.entries ?? []) importance.push([name, await hashOf(sums), [...counts]])
+  return {
+    method, fileType: plan.fileType, types: plan.tensors.map(({ tensor, to }) => [tensor.name, to]), importance, file: imatrix?.file, datasets: imatrix?.datasets, chunks: imatrix?.chunks,
+    ...(calibration && { ...calibration, text: await sha256(new TextEncoder().encode(calibration.text)) }), ...(method === 'gptq' && gptqOptions(gptq)),
   }
-  return { method, fileType: plan.fileType, types: plan.tensors.map(({ tensor, to }) => [tensor.name, to]), importance, file: imatrix?.file, datasets: imatrix?.datasets, chunks: imatrix?.chunks }
 }
 
 /** @type {Sink} */
 const NOWHERE = { write: async () => {}, commit: async () => {}, abort: async () => {} }
-
-class Run {
-  /**
-   * @param {{checkpoint: Checkpoint, plan: Plan, encoder: RowEncoder, method: number, imatrix: Imatrix | undefined, estimate: import('./estimate.js').Estimate,
-   *   options: QuantizeOptions, sink: Sink, writer: GgufWriter, progress: Progress}} parts
-   */
-  constructor(parts) {
-    this.checkpoint = parts.checkpoint
-    this.plan = parts.plan
-    this.encoder = parts.encoder
-    this.method = parts.method
-    this.imatrix = parts.imatrix
-    this.estimate = parts.estimate
-    this.options = parts.options
-    this.sink = parts.sink
-    this.writer = parts.writer
-    this.progress = parts.progress
-    this.start = performance.now()
-    /** Seconds of the estimate that are done, and of these what an earlier run did. */
-    this.done = 0
-    this.found = 0
-  }
-
-  /** @param {string} tensor @param {number} index */
-  tell(tensor, index) {
-    const { options: { onProgress, signal }, estimate: { seconds: all }, done, found, plan: { tensors } } = this
-    if (signal?.aborted) throw abortError(undefined, signal)
-    const own = done - found, elapsed = (performance.now() - this.start) / 1000
-    // The estimate, corrected by how it has been so far.
-    const factor = own > 0.02 * all || elapsed > 10 ? elapsed / Math.max(own, 1e-9) : 1
-    onProgress?.({ tensor, index, count: tensors.length, done: all > 0 ? Math.min(1, done / all) : 1, secondsLeft: Math.max(0, all - done) * factor })
-  }
-
-  /** The blocks that an earlier run wrote, if they are still there. @param {string} name @param {number} row @param {number} rows @param {number} bytes */
-  async earlier(name, row, rows, bytes) {
-    const entry = this.progress.entry(name, row)
-    if (!entry || entry.rows !== rows || !this.sink.read) return undefined
-    const { offset, written } = this.writer.place(name, bytes)
-    const blocks = await this.sink.read(offset + written, bytes)
-    return blocks.length === bytes && await sha256(blocks) === entry.sha256 ? entry : undefined
-  }
-
-  /**
-   * @param {import('./plan.js').TensorPlan} plan @param {number} index
-   * @returns {Promise<TensorResult>}
-   */
-  async tensor({ tensor, to, copied, bytes }, index) {
-    const { name, type: from, shape } = tensor, [cols, height = 1] = shape
-    const weights = weightsOf(tensor), estimated = this.estimate.secondsOf.get(name) ?? 0
-    const sum = { error: 0, norm: 0, weightedError: 0, weightedNorm: 0, seconds: 0 }
-    if (copied && !isFloat(from)) {
-      await this.copy(tensor, index)
-    } else {
-      const entry = this.imatrix?.entries.get(name)
-      for (let first = 0; first < weights / cols; first += height) {
-        const importance = entry && !copied ? importanceOf(entry, first / height) : undefined
-        for (let row = first; row < first + height;) {
-          const rows = Math.min(pieceRows(cols), first + height - row)
-          this.tell(name, index)
-          const result = await this.piece({ tensor, to, copied, row, rows, cols, importance })
-          for (const key of /** @type {(keyof typeof sum)[]} */ (Object.keys(sum))) sum[key] += result[key]
-          this.done += estimated * rows * cols / weights
-          if (result.found) this.found += estimated * rows * cols / weights
-          row += rows
-        }
-      }
-    }
-    return {
-      name, shape, from, to, copied, bytes, bits: bytes * 8 / weights, error: sum.norm > 0 ? sum.error / sum.norm : 0,
-      weighted_error: sum.weightedNorm > 0 ? sum.weightedError / sum.weightedNorm : 0, seconds: sum.seconds,
-    }
-  }
-
-  /** @param {import('./checkpoint.js').Tensor} tensor @param {number} index */
-  async copy(tensor, index) {
-    for (let at = 0; at < tensor.bytes; at += COPY_PIECE) {
-      this.tell(tensor.name, index)
-      await this.writer.write(tensor.name, await this.checkpoint.read(tensor, at, Math.min(COPY_PIECE, tensor.bytes - at)))
-    }
-  }
-
-  /**
-   * @param {{tensor: import('./checkpoint.js').Tensor, to: string, copied: boolean, row: number, rows: number, cols: number, importance?: Float32Array}} piece
-   * @returns {Promise<import('./journal.js').PieceResult & {found: boolean}>}
-   */
-  async piece({ tensor, to, copied, row, rows, cols, importance }) {
-    const { name, type: from } = tensor, outBytes = rows * rowBytes(to, cols), inRow = rowBytes(from, cols)
-    const before = copied ? undefined : await this.earlier(name, row, rows, outBytes)
-    if (before) {
-      await this.writer.skip(name, outBytes)
-      return { ...before, found: true }
-    }
-    const input = await this.checkpoint.read(tensor, row * inRow, rows * inRow)
-    const start = performance.now()
-    const result = this.encoder.encode(input, { from, to, method: copied ? ENCODE.rtn : this.method, rows, cols, importance })
-    if ('bad' in result) {
-      throw new NibbleError('E_FORMAT', `${name} of ${this.checkpoint.name} holds a NaN or an infinity in row ${row + result.bad.row}, column ${result.bad.col}; the file is damaged, or went wrong when it was made`)
-    }
-    const seconds = (performance.now() - start) / 1000
-    // Out of the engine's memory, which may be shared: files and hashes do not take that.
-    const blocks = copied ? input : result.blocks.slice()
-    await this.writer.write(name, blocks)
-    if (!copied) await this.progress.done(name, row, rows, blocks, { ...result, seconds })
-    return { ...result, seconds: copied ? 0 : seconds, found: false }
-  }
-}
 
 /** @param {Sink | string} destination @returns {Promise<Sink>} */
 async function openSink(destination) {
@@ -238,12 +156,17 @@ export async function quantize(source, destination, options) {
     const checkpoint = isCheckpoint(source) ? source : opened = await openCheckpoint(source, { ...options, engine })
     const imatrix = options.imatrix === undefined || isImatrix(options.imatrix) ? options.imatrix : await readImatrix(options.imatrix, { ...options, engine })
     const plan = planTypes(checkpoint, { ...options, hasImatrix: imatrix !== undefined })
-    const notes = [...plan.notes]
-    if (imatrix) {
-      notes.push(...checkImatrix(imatrix, plan.tensors.filter((t) => !t.copied).map((t) => t.tensor)))
-      if (options.method === 'rtn') notes.push('rounding (method rtn) does not look at the importance matrix')
+    /** @type {string[]} */
+    const notes = []
+    const note = (/** @type {string} */ text) => {
+      notes.push(text)
+      onNote?.(text)
     }
-    for (const note of notes) onNote?.(note)
+    for (const text of [...checkpoint.notes ?? [], ...plan.notes]) note(text)
+    if (imatrix) {
+      checkImatrix(imatrix, plan.tensors.filter((t) => !t.copied).map((t) => t.tensor)).forEach(note)
+      if (options.method === 'rtn' || options.method === 'hqq') note(`the method ${options.method} does not look at the importance matrix`)
+    }
     const estimate = await estimateWork(checkpoint, plan, encoder, method)
     if (signal?.aborted) throw abortError(undefined, signal)
     const result = {
@@ -268,16 +191,25 @@ export async function quantize(source, destination, options) {
     sink = await openSink(destination)
     const progress = new Progress(sink.journal, print), writer = new GgufWriter(sink, content)
     await progress.open()
-    if (progress.other) onNote?.('what an earlier run had begun there was of other input or other options: it begins anew')
-    const run = new Run({ checkpoint, plan, encoder, method, imatrix, estimate, options, sink, writer, progress })
-    const tensors = []
-    for (const [i, item] of plan.tensors.entries()) tensors.push(await run.tensor(item, i))
+    if (progress.other) note('what an earlier run had begun there was of other input or other options: it begins anew')
+    const run = new Run({ checkpoint, plan, encoder, method, importance: new Map(imatrix?.entries), estimate, options: { ...options, method: result.method, onNote: note }, sink, writer, progress })
+    const calibrated = options.calibration && await CalibratedRun.create(run, engine, options.calibration)
+    try {
+      if (calibrated) await calibrated.work()
+      else for (const item of plan.tensors) await run.tensor(item)
+    } finally {
+      calibrated?.free()
+    }
+    const tensors = plan.tensors.map(({ tensor }) => /** @type {TensorResult} */ (run.results.get(tensor.name)))
     const memory = engine.heap.byteLength
     await writer.finish()
     sink = undefined
     return {
       ...result, file_bytes: writer.size, seconds: tensors.reduce((n, t) => n + t.seconds, 0), resumed: estimate.seconds > 0 ? run.found / estimate.seconds : 0,
       memory_bytes: memory, dry_run: false, tensors,
+      ...(calibrated && options.calibration && {
+        calibration: { name: options.calibration.name ?? '', samples: calibrated.calibration.samples, n_ctx: calibrated.calibration.ctx }, layers: calibrated.layers,
+      }),
     }
   } catch (error) {
     if (sink) await (sink.suspend ?? sink.abort)().catch(() => {}) // what failed first is what counts
