@@ -69,7 +69,7 @@ export default {
     if (output === undefined && !values['dry-run']) throw new UsageError('OUT is missing')
     checkValidation(values)
     const prepared = values['dry-run'] ? { reference: undefined, seconds: 0 } : await prepareValidation(values, input, signal)
-    const bar = progressBar('quantizing')
+    const bar = progressBar('quantizing'), start = performance.now()
     /** @type {import('../quantize/quantize.js').QuantizeResult} */
     let r
     try {
@@ -88,11 +88,12 @@ export default {
     } finally {
       bar.end()
     }
+    const seconds = (performance.now() - start) / 1000
     if (!values.json) {
       if (values['dry-run'] || values.verbose) print(table(r))
       print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
     }
-    const more = values['dry-run'] ? {} : await finish({ values, input, output, result: r, prepared }, signal)
+    const more = values['dry-run'] ? {} : await finish({ values, input, output, result: r, seconds, prepared }, signal)
     return { ...r, ...(output !== undefined && { output }), ...more }
   },
 }
