@@ -2,6 +2,7 @@ import { MIX_NAMES } from '../quantize/plan.js'
 import { quantize } from '../quantize/quantize.js'
 import { JSON_OPTION, UsageError } from './options.js'
 import { count, print, progressBar, readText, say, size } from './common.js'
+import { VALIDATION_OPTIONS, checkValidation, finish, prepareValidation } from './validation.js'
 
 /** @param {number} seconds */
 export function duration(seconds) {
@@ -46,7 +47,6 @@ export default {
     calibration: { type: 'string', value: 'F', help: 'a text of the kind the model is used for, and not the one it is judged by; with search it measures importance' },
     samples: { type: 'integer', value: 'N', default: 256, help: 'pieces of that text, spread over all of it (default 256)' },
     ctx: { type: 'integer', value: 'N', default: 512, help: 'tokens of each (default 512)' },
-    'parse-special': { type: 'boolean', help: 'control tokens spelled out in that text become those tokens' },
     damping: { type: 'number', value: 'D', help: 'gptq: part of the mean of the diagonal that is added to it (default 0.01)' },
     gptaq: { type: 'number', value: 'A', help: 'gptq: how much of the error of the layers before is made up for, 0 to 1 (default 0)' },
     imatrix: { type: 'string', value: 'F', help: 'importance matrix of llama.cpp or of Nibble: errors count by the size of what a column is multiplied with' },
@@ -59,12 +59,17 @@ export default {
     variant: { type: 'string', value: 'V', help: 'simd128 or relaxed (default: the fastest this Node runs)' },
     'dry-run': { type: 'boolean', help: 'print what would become of each tensor, and what it would take' },
     verbose: { type: 'boolean', short: 'v', help: 'list all tensors with their errors' },
+    ...VALIDATION_OPTIONS,
   },
+
+  failed: (result) => /** @type {any} */ (result).gate?.passed === false,
 
   async run({ values, args: [input, output] }, signal) {
     if (values.type === undefined) throw new UsageError('--type is missing')
     if (output === undefined && !values['dry-run']) throw new UsageError('OUT is missing')
-    const bar = progressBar('quantizing')
+    checkValidation(values)
+    const prepared = values['dry-run'] ? { reference: undefined, seconds: 0 } : await prepareValidation(values, input, signal)
+    const bar = progressBar('quantizing'), start = performance.now()
     /** @type {import('../quantize/quantize.js').QuantizeResult} */
     let r
     try {
@@ -83,10 +88,12 @@ export default {
     } finally {
       bar.end()
     }
+    const seconds = (performance.now() - start) / 1000
     if (!values.json) {
       if (values['dry-run'] || values.verbose) print(table(r))
       print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.wall_seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
     }
-    return { ...r, ...(output !== undefined && { output }) }
+    const more = values['dry-run'] ? {} : await finish({ values, input, output, result: r, seconds, prepared }, signal)
+    return { ...r, ...(output !== undefined && { output }), ...more }
   },
 }

@@ -7,6 +7,9 @@ export { GgufWriter } from './gguf-writer.js'
 export { memorySink } from './sinks.js'
 export { pair, valueOf } from './pairs.js'
 export { readImatrix, writeImatrix, legacyImatrix } from './imatrix.js'
+export { createReference, openReference, referenceOf, validate } from './validate.js'
+export { checkGates, defaultGates, parseGates } from './gates.js'
+export { checkReport, reportCsv, reportHtml, reportOf } from './report.js'
 export { NibbleError, isNibbleError } from '../errors.js'
 
 /**
@@ -16,4 +19,9 @@ export { NibbleError, isNibbleError } from '../errors.js'
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
  * @typedef {import('./gguf-writer.js').Sink} Sink
  * @typedef {import('./imatrix.js').Imatrix} Imatrix
+ * @typedef {import('../evaluate.js').Evaluation} Evaluation
+ * @typedef {import('../evaluate/reference.js').Reference} Reference
+ * @typedef {import('./gates.js').Gates} Gates
+ * @typedef {import('./gates.js').GateReport} GateReport
+ * @typedef {import('./report.js').QuantizeReport} QuantizeReport
  */
