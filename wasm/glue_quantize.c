@@ -1,5 +1,6 @@
 // What JavaScript calls in the modules of the quantizer, beside glue.c. Every name stands in exports_quantize.txt.
 #include "../src/format/gguf.h"
+#include "../src/quantize/calibrate.h"
 #include "../src/quantize/rows.h"
 
 // ---- headers of GGUF files as they are --------------------------------------------------------------------------------------
@@ -39,4 +40,53 @@ void nbw_requantize_rows(nb_team *team, int from, int to, int method, const uint
   nb_requantize_rows(team, &call, &r);
   const double values[7] = {r.finite, (double)r.row, (double)r.col, r.error, r.norm, r.weighted_error, r.weighted_norm};
   memcpy(out, values, sizeof values);
+}
+
+// ---- calibration ------------------------------------------------------------------------------------------------------------
+
+static nb_calibration_options calibration_options(int n_samples, int n_ctx, int reference, int float_activations, const uint8_t parts[NB_SITES], nb_team *team) {
+  nb_calibration_options o = {.n_samples = (uint32_t)n_samples, .n_ctx = (uint32_t)n_ctx, .reference = reference != 0, .float_activations = float_activations != 0, .team = team};
+  memcpy(o.parts, parts, sizeof o.parts);
+  return o;
+}
+
+nb_calibration *nbw_calibration_new(const nb_model *header, int n_samples, int n_ctx, int reference, int float_activations, const uint8_t *parts, nb_team *team,
+                                    nb_error *err) {
+  const nb_calibration_options o = calibration_options(n_samples, n_ctx, reference, float_activations, parts, team);
+  return nb_calibration_new(header, &o, err);
+}
+
+double nbw_calibration_bytes(const nb_model *header, int n_samples, int n_ctx, int reference, const uint8_t *parts, nb_team *team) {
+  const nb_calibration_options o = calibration_options(n_samples, n_ctx, reference, 0, parts, team);
+  return (double)nb_calibration_bytes(header, &o);
+}
+
+// out: data pointer, bytes
+int nbw_calibration_place(nb_calibration *c, int set, const char *name, int type, uint32_t out[2], nb_error *err) {
+  uint8_t *data = NULL;
+  size_t bytes = 0;
+  const nb_status s = nb_calibration_place(c, (nb_set)set, name, (nb_type)type, &data, &bytes, err);
+  out[0] = (uint32_t)(uintptr_t)data;
+  out[1] = (uint32_t)bytes;
+  return s;
+}
+
+// out: columns, inputs, inputs left out, dead columns, then pointers: sum, sum_sq (doubles), max_abs, h, cross (floats; 0 where there is none).
+// Returns 0 where the layer has no such site.
+int nbw_calibration_stats(const nb_calibration *c, int site, double out[9]) {
+  const nb_stats *s = nb_calibration_stats(c, (nb_site)site);
+  if (!s) return 0;
+  const double values[9] = {(double)s->cols, (double)s->n, (double)s->n_left_out, (double)nb_stats_dead(s, NULL), (double)(uintptr_t)s->sum,
+                            (double)(uintptr_t)s->sum_sq, (double)(uintptr_t)s->max_abs, (double)(uintptr_t)s->h, (double)(uintptr_t)s->cross};
+  memcpy(out, values, sizeof values);
+  return 1;
+}
+
+// out: difference, output, change. The quantized layer beside the original one, or with `drift` the main stream beside the reference.
+int nbw_calibration_error(nb_calibration *c, int sample, int drift, double out[3], nb_error *err) {
+  nb_layer_error e = {0};
+  const nb_status s = drift ? nb_calibration_drift(c, (uint32_t)sample, &e, err) : nb_calibration_compare(c, (uint32_t)sample, &e, err);
+  const double values[3] = {e.difference, e.output, e.change};
+  memcpy(out, values, sizeof values);
+  return s;
 }

@@ -1,7 +1,7 @@
 /**
  * What Node alone has of the quantizer: files.
  */
-import { open, readFile, rename, rm, truncate } from 'node:fs/promises'
+import { open, readFile, realpath, rename, rm, truncate } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { NibbleError, isNibbleError } from '../errors.js'
@@ -15,6 +15,12 @@ function writeError(error, path) {
   if (code === 'ENOENT') return new NibbleError('E_ARGUMENT', `the folder of ${path} does not exist`, { cause: error })
   if (code === 'EISDIR') return new NibbleError('E_ARGUMENT', `${path} is a folder; name a file`, { cause: error })
   return new NibbleError('E_ARGUMENT', `${path} cannot be written: ${message}`, { cause: error })
+}
+
+/** Whether two paths lead to the same file. @param {string} a @param {string} b */
+export async function samePlace(a, b) {
+  const [x, y] = await Promise.all([a, b].map((path) => realpath(path).catch(() => undefined)))
+  return x !== undefined && x === y
 }
 
 /** @param {URL} url @returns {Promise<import('./ranges.js').Ranges>} */

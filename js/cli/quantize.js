@@ -1,0 +1,82 @@
+import { MIX_NAMES } from '../quantize/plan.js'
+import { quantize } from '../quantize/quantize.js'
+import { JSON_OPTION, UsageError } from './options.js'
+import { count, print, progressBar, say, size } from './common.js'
+
+/** @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 1) return 'less than a second'
+  if (seconds < 90) return `${Math.round(seconds)} s`
+  const minutes = Math.round(seconds / 60)
+  return minutes < 90 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
+/** @param {string} text @returns {[string, string]} */
+function tensorType(text) {
+  const at = text.lastIndexOf('=')
+  if (at < 1 || at === text.length - 1) throw new UsageError(`--tensor-type takes REGEX=TYPE, such as 'ffn_down=Q6_K', not '${text}'`)
+  return [text.slice(0, at), text.slice(at + 1)]
+}
+
+/** The types that the weights have in the result, the most common first. @param {import('../quantize/quantize.js').TensorResult[]} tensors */
+function shares(tensors) {
+  const bytes = new Map()
+  for (const t of tensors) bytes.set(t.to, (bytes.get(t.to) ?? 0) + t.bytes)
+  return [...bytes].sort((a, b) => b[1] - a[1]).map(([type, n]) => `${type} ${size(n)}`).join(', ')
+}
+
+/** @param {import('../quantize/quantize.js').QuantizeResult} r */
+const summary = (r) => `${count(r.parameters)} parameters, ${size(r.input_bytes)} -> ${size(r.file_bytes)}, ${r.bpw.toFixed(2)} bits per weight (${shares(r.tensors)})`
+
+/** @param {import('../quantize/quantize.js').QuantizeResult} r */
+const table = (r) => r.tensors.map((t) =>
+  `  ${t.name.padEnd(32)} ${t.shape.join(' x ').padEnd(16)} ${t.copied ? `${t.to} as it is` : `${t.from} -> ${t.to}`.padEnd(16)} ${size(t.bytes).padStart(9)}${t.error ? `  error ${(100 * Math.sqrt(t.error)).toFixed(3)} %` : ''}\n`).join('')
+
+/** @type {import('./options.js').Command} */
+export default {
+  summary: 'makes a model smaller: weights in fewer bits, in a GGUF file that llama.cpp loads, too',
+  usage: 'IN [OUT] --type TYPE [options]',
+  details: `IN is a GGUF file in F32, F16 or BF16. TYPE is one of ${MIX_NAMES.join(', ')}: the mixes of llama.cpp (Q4_K, Q5_K, Q3_K mean the _M ones), which keep some\n` +
+    'tensors in more bits; --pure puts all matrices in one type. A run that was interrupted goes on where it stood: give the same command again.',
+  positionals: [1, 2],
+  options: {
+    ...JSON_OPTION,
+    type: { type: 'string', value: 'TYPE', help: 'what most weights become' },
+    method: { type: 'string', value: 'M', default: 'search', help: 'search: scales for the least error (default); rtn: rounding, quick' },
+    imatrix: { type: 'string', value: 'F', help: 'importance matrix of llama.cpp or of Nibble: errors count by the size of what a column is multiplied with' },
+    'tensor-type': { type: 'string', value: 'REGEX=TYPE', multiple: true, help: 'the type of tensors whose name matches; the last that matches counts' },
+    'output-tensor-type': { type: 'string', value: 'TYPE', help: 'the type of output.weight' },
+    'token-embedding-type': { type: 'string', value: 'TYPE', help: 'the type of token_embd.weight' },
+    pure: { type: 'boolean', help: 'no mix: all matrices in one type' },
+    'allow-requantize': { type: 'boolean', help: 'also from types that are quantized already; loses more' },
+    threads: { type: 'integer', value: 'N', help: 'threads (default: one for each core)' },
+    variant: { type: 'string', value: 'V', help: 'simd128 or relaxed (default: the fastest this Node runs)' },
+    'dry-run': { type: 'boolean', help: 'print what would become of each tensor, and what it would take' },
+    verbose: { type: 'boolean', short: 'v', help: 'list all tensors with their errors' },
+  },
+
+  async run({ values, args: [input, output] }, signal) {
+    if (values.type === undefined) throw new UsageError('--type is missing')
+    if (output === undefined && !values['dry-run']) throw new UsageError('OUT is missing')
+    const bar = progressBar('quantizing')
+    /** @type {import('../quantize/quantize.js').QuantizeResult} */
+    let r
+    try {
+      r = await quantize(input, output, {
+        type: values.type, method: values.method, imatrix: values.imatrix, tensorTypes: (values['tensor-type'] ?? []).map(tensorType),
+        outputTensorType: values['output-tensor-type'], tokenEmbeddingType: values['token-embedding-type'], pure: values.pure,
+        allowRequantize: values['allow-requantize'], threads: values.threads ?? 'auto', variant: values.variant, dryRun: values['dry-run'], signal,
+        onNote: (text) => say(`note: ${text}`),
+        onEstimate: (e) => say(`${size(e.input_bytes)} -> ${size(e.file_bytes)}, ${e.bpw.toFixed(2)} bits per weight; about ${duration(e.seconds)} with ${e.threads} thread${e.threads > 1 ? 's' : ''}, ${size(e.memory_bytes)} of memory`),
+        onProgress: ({ tensor, done, secondsLeft }) => bar.update(done, 1, `${tensor}, ${duration(secondsLeft)} left`),
+      })
+    } finally {
+      bar.end()
+    }
+    if (!values.json) {
+      if (values['dry-run'] || values.verbose) print(table(r))
+      print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
+    }
+    return { ...r, ...(output !== undefined && { output }) }
+  },
+}
