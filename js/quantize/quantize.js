@@ -221,7 +221,7 @@ async function checkDestination(checkpoint, destination) {
 
 /**
  * Quantizes a model.
- * @param {import('../source.js').Source | Checkpoint} source  a GGUF file as openCheckpoint takes it, or a checkpoint, which stays open
+ * @param {import('./checkpoint.js').CheckpointSource | Checkpoint} source  a model as openCheckpoint takes it, or a checkpoint, which stays open
  * @param {Sink | string | undefined} destination  a path (Node), or a sink; undefined with dryRun
  * @param {QuantizeOptions} options
  * @returns {Promise<QuantizeResult>}
@@ -238,7 +238,7 @@ export async function quantize(source, destination, options) {
     const checkpoint = isCheckpoint(source) ? source : opened = await openCheckpoint(source, { ...options, engine })
     const imatrix = options.imatrix === undefined || isImatrix(options.imatrix) ? options.imatrix : await readImatrix(options.imatrix, { ...options, engine })
     const plan = planTypes(checkpoint, { ...options, hasImatrix: imatrix !== undefined })
-    const notes = [...plan.notes]
+    const notes = [...checkpoint.notes ?? [], ...plan.notes]
     if (imatrix) {
       notes.push(...checkImatrix(imatrix, plan.tensors.filter((t) => !t.copied).map((t) => t.tensor)))
       if (options.method === 'rtn') notes.push('rounding (method rtn) does not look at the importance matrix')

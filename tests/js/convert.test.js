@@ -15,6 +15,7 @@ import { convert } from '../../js/quantize/convert.js'
 import { GgufWriter } from '../../js/quantize/gguf-writer.js'
 import { sizeLabel } from '../../js/quantize/hf-metadata.js'
 import { lookUp, pair } from '../../js/quantize/pairs.js'
+import { quantize } from '../../js/quantize/quantize.js'
 import { memorySink } from '../../js/quantize/sinks.js'
 import { modules } from '../bench/peers.mjs'
 import { huggingFaceFolder } from './hf-folder.js'
@@ -279,6 +280,14 @@ describe('where folders come from', () => {
     sameTensors((await contents(out)).tensors, (await contents(bytes)).tensors)
     assert.match((await run(process.execPath, [CLI, 'convert', path, out])).stdout, /My Tiny Model, llama, .* 12 tensors \(9 F16, 3 F32\)/)
     await assert.rejects(run(process.execPath, [CLI, 'convert', path, out, '--type', 'Q4_0']), { code: 2 })
+  })
+  test('the quantizer takes a folder as it takes the file made of it', async () => {
+    const { files } = await tinyFolder({ type: 'BF16' }, { config: { sliding_window: 100, use_sliding_window: true, architectures: ['LlamaForCausalLM'] } })
+    const [a, b] = [memorySink(), memorySink()], options = { type: 'Q4_0', method: /** @type {const} */ ('rtn') }
+    const { notes } = await quantize(files, a, options)
+    await quantize((await converted(files)).bytes, b, options)
+    assert.ok(Buffer.from(await a.bytes()).equals(Buffer.from(await b.bytes())))
+    assert.match(notes[0], /sliding_window/)
   })
   test('a page gives the files of a folder that a person chose', async () => {
     const { files, bytes } = await tinyFolder({})
