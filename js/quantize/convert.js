@@ -2,13 +2,13 @@
  * A model as one GGUF file: of a Hugging Face folder, or of a GGUF file in parts; matrices of floats as another type of floats.
  */
 import { NibbleError } from '../errors.js'
-import { node } from '../platform.js'
 import { abortError } from '../source.js'
 import { openCheckpoint } from './checkpoint.js'
 import { convertFloats, FLOAT_BYTES } from './floats.js'
 import { GgufWriter } from './gguf-writer.js'
 import { FILE_TYPES } from './huggingface.js'
 import { lookUp, pair } from './pairs.js'
+import { openSink } from './sinks.js'
 
 /** Bytes that are read at a time; whole numbers of any type. */
 const PIECE = 8 << 20
@@ -56,15 +56,6 @@ export function retyped(checkpoint, type) {
  * @property {string[]} notes  what people should know of the model that the file cannot say
  */
 
-/** @param {Sink | string} destination @returns {Promise<Sink>} */
-async function openSink(destination) {
-  if (typeof destination !== 'string') return destination
-  if (!node) throw new NibbleError('E_ARGUMENT', 'a page writes to no path; give a sink')
-  const sink = await (await import('./node.js')).fileSink(destination)
-  await sink.journal.restart() // an interrupted run of the quantizer may have left something
-  return sink
-}
-
 /**
  * Converts a model. Reads and writes in pieces: memory does not depend on its size.
  * @param {import('./checkpoint.js').CheckpointSource} source
@@ -81,6 +72,7 @@ export async function convert(source, destination, options = {}) {
   try {
     const { pairs, tensors, read, notes = [] } = type === 'keep' ? checkpoint : retyped(checkpoint, type)
     sink = await openSink(destination)
+    if ('journal' in sink) await /** @type {import('./node.js').FileSink} */ (sink).journal.restart() // an interrupted quantizer may have left something there
     const writer = new GgufWriter(sink, { pairs, tensors }), total = tensors.reduce((n, t) => n + t.bytes, 0)
     /** @type {Record<string, number>} */
     const types = {}

@@ -21,7 +21,7 @@ export const TOKENS_LIMIT = 1 << 22
 /**
  * @typedef {object} Vocabulary
  * @property {'llama' | 'gpt2'} model  as GGUF files call SentencePiece's kind and the byte-level one
- * @property {string} [pre]
+ * @property {string} [pre]  of the byte-level one: how it splits text
  * @property {(string | undefined)[]} tokens  holes are ids that nothing is spelled as
  * @property {number[]} types  of the tokens
  * @property {number[]} [scores]
@@ -303,7 +303,7 @@ export async function readTokenizer(folder, rows, { config, generation }, notes)
   const texts = Array.from(tokens, (token, id) => token ?? `[PAD${id}]`)
   if (new Set(texts).size !== texts.length) throw new NibbleError('E_FORMAT', 'the vocabulary has a token that is spelled like the name of an unused one, [PAD…]')
   return [
-    pair.string('tokenizer.ggml.model', model), ...(pre ? [pair.string('tokenizer.ggml.pre', pre)] : []),
+    pair.string('tokenizer.ggml.model', model), pair.string('tokenizer.ggml.pre', pre ?? 'default'),
     pair.array('tokenizer.ggml.tokens', 'string', texts),
     ...(scores ? [pair.array('tokenizer.ggml.scores', 'f32', Array.from(scores, (score) => score ?? 0))] : []),
     pair.array('tokenizer.ggml.token_type', 'i32', Array.from(tokens, (token, id) => (token === undefined ? TOKEN.unused : types[id]))),

@@ -14,6 +14,7 @@ import { checkImatrix, importanceOf, readImatrix } from './imatrix.js'
 import { Progress, fingerprint, sha256 } from './journal.js'
 import { pair, withPairs } from './pairs.js'
 import { planTypes, weightsOf } from './plan.js'
+import { openSink } from './sinks.js'
 import { isFloat, rowBytes } from './types.js'
 
 /**
@@ -203,13 +204,6 @@ class Run {
     if (!copied) await this.progress.done(name, row, rows, blocks, { ...result, seconds })
     return { ...result, seconds: copied ? 0 : seconds, found: false }
   }
-}
-
-/** @param {Sink | string} destination @returns {Promise<Sink>} */
-async function openSink(destination) {
-  if (typeof destination !== 'string') return destination
-  if (!node) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
-  return (await import('./node.js')).fileSink(destination)
 }
 
 /** @param {Checkpoint} checkpoint @param {unknown} destination */
