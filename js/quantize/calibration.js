@@ -53,6 +53,22 @@ const PIECE = 4 << 20
 
 /** @typedef {keyof typeof SET} SetName  @typedef {keyof typeof STREAM} StreamName  @typedef {(done: number, total: number) => void} OnSample */
 
+/** nb_stats_parts of every site. @param {Pick<CalibrationOptions, 'h' | 'cross'>} options */
+const partsOf = ({ h = [], cross = [] }) => Uint8Array.from(SITE_NAMES, (site) => (h.includes(site) ? H : 0) | (cross.includes(site) ? CROSS : 0))
+
+/**
+ * Bytes of memory that a calibration takes, without the weights of a layer.
+ * @param {Engine} engine @param {Checkpoint} checkpoint @param {Omit<CalibrationOptions, 'text' | 'tokens'>} [options]
+ */
+export function calibrationBytes(engine, checkpoint, { samples = 256, ctx = 512, reference = false, ...parts } = {}) {
+  const { model, info, free } = headerModel(engine, checkpoint)
+  try {
+    return engine.withBytes(partsOf(parts), (ptr) => engine.call('nbw_calibration_bytes', model, samples, Math.min(ctx, info.n_ctx), Number(reference), ptr, engine.team))
+  } finally {
+    free()
+  }
+}
+
 export class Calibration {
   /**
    * Reads what comes before the first layer. The engine and the checkpoint are the caller's.
@@ -94,7 +110,7 @@ export class Calibration {
       this.nLayers = info.config.n_layers
       this.samples = this.chosen.samples.length
       this.ctx = this.chosen.n_ctx
-      const parts = Uint8Array.from(SITE_NAMES, (site) => (h.includes(site) ? H : 0) | (cross.includes(site) ? CROSS : 0))
+      const parts = partsOf({ h, cross })
       const widest = Math.max(...SITE_NAMES.map((site, i) => (parts[i] ? this.widthOf(site) : 0)))
       if (this.samples * this.ctx < 2 * widest) this.note(`${this.samples * this.ctx} inputs are few for ${widest} columns: take more samples`)
       this.ptr = engine.withBytes(parts, (ptr) => engine.make('nbw_calibration_new', model, this.samples, this.ctx, Number(reference), Number(floatActivations), ptr, engine.team))

@@ -10,7 +10,7 @@ import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { load } from '../../js/index.js'
-import { Calibration, measureImatrix, SITES } from '../../js/quantize/calibration.js'
+import { Calibration, calibrationBytes, measureImatrix, SITES } from '../../js/quantize/calibration.js'
 import { openCheckpoint } from '../../js/quantize/checkpoint.js'
 import { quantizeEngine } from '../../js/quantize/engine.js'
 import { readImatrix } from '../../js/quantize/imatrix.js'
@@ -238,6 +238,20 @@ describe('layer by layer', () => {
     await assert.rejects(Calibration.create(engine, checkpoint, { tokens: [[1, 2], [3]] }), { code: 'E_ARGUMENT', message: /same length/ })
     await assert.rejects(Calibration.create(engine, checkpoint, { tokens: [[1, 300]] }), { code: 'E_ARGUMENT', message: /token 300/ })
     await assert.rejects(Calibration.create(engine, checkpoint, { text, cross: ['qkv'] }), { code: 'E_ARGUMENT', message: /reference stream/ })
+  })
+
+  test('tells beforehand how much memory it takes', async () => {
+    const fresh = await quantizeEngine({ threads: 1 }), checkpoint = await openCheckpoint(original, { engine: fresh })
+    const options = { samples: 40, ctx: 200, reference: true, h: [/** @type {const} */ ('down')] }
+    const told = calibrationBytes(fresh, checkpoint, options), before = fresh.call('nbw_memory_used')
+    assert.ok(told > 2 * 40 * 200 * 64 * 4)
+    const tokens = Array.from({ length: 40 }, (_, i) => Array.from({ length: 200 }, (_, t) => (i + t) % 300))
+    const c = await Calibration.create(fresh, checkpoint, { ...options, tokens })
+    await c.embed()
+    await c.begin(0)
+    const used = fresh.call('nbw_memory_used') - before, weights = c.tensorsOf(0).reduce((sum, t) => sum + t.bytes, 0)
+    assert.ok(Math.abs(used - told - weights) < 0.02 * told + 2e5, `${used} bytes, ${told} were told, the layer has ${weights}`)
+    fresh.close()
   })
 
   test('stops when it is told to', async () => {
