@@ -1,7 +1,8 @@
 // Matrices of floats to blocks by GPTQ, AWQ, HQQ and what they are compared with (tests/reference/gptq.py).
 //   gptq TYPE METHOD COLS W H OUT [name=value …]      files: f32 [rows, cols]; f32 [cols, cols]; rows of blocks
 // METHOD: search, static, groups, best (src/quantize/gptq.h), hqq, awq. Options: scales=rtn|search|large damping=N alpha=N refine=N threads=N
-// cross=FILE rows=N (tried by awq). For awq, OUT gets what W * s is encoded to, and SCALES=FILE the scales s. Prints one line of JSON.
+// cross=FILE
+// shrink=N rows=N (tried by awq). For awq, OUT gets what W * s is encoded to, and SCALES=FILE the scales s. Prints one line of JSON.
 #define _DEFAULT_SOURCE  // clock_gettime
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ typedef struct arguments {
   nb_gptq_options options;
   unsigned threads;
   size_t rows_tried;
+  float shrink;
   const char *cross, *scales_out;
 } arguments;
 
@@ -78,6 +80,7 @@ static arguments parse(int argc, char **argv) {
     else if (!strcmp(name, "alpha")) a.options.alpha = strtof(value, NULL);
     else if (!strcmp(name, "refine")) a.options.refine = (unsigned)strtoul(value, NULL, 10);
     else if (!strcmp(name, "threads")) a.threads = (unsigned)strtoul(value, NULL, 10);
+    else if (!strcmp(name, "shrink")) a.shrink = strtof(value, NULL);
     else if (!strcmp(name, "rows")) a.rows_tried = strtoul(value, NULL, 10);
     else if (!strcmp(name, "cross")) a.cross = value;
     else if (!strcmp(name, "SCALES")) a.scales_out = value;
@@ -102,6 +105,7 @@ int main(int argc, char **argv) {
   size_t rows, n, m;
   float *w = read_floats(argv[4], cols, &rows), *h = read_floats(argv[5], cols, &n), *cross = a.cross ? read_floats(a.cross, cols, &m) : NULL;
   if (n != cols || (cross && m != cols)) fail("not [cols, cols]", argv[5]);
+  nb_shrink_moments(h, cols, a.shrink);
   const size_t row_bytes = cols / info->block_size * info->block_bytes;
   uint8_t *out = take((uint64_t)rows * row_bytes);
   team_threads t = team_start(a.threads);
