@@ -91,7 +91,7 @@ export default {
     const seconds = (performance.now() - start) / 1000
     if (!values.json) {
       if (values['dry-run'] || values.verbose) print(table(r))
-      print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
+      print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.wall_seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
     }
     const more = values['dry-run'] ? {} : await finish({ values, input, output, result: r, seconds, prepared }, signal)
     return { ...r, ...(output !== undefined && { output }), ...more }

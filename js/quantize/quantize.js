@@ -3,20 +3,20 @@
  * where it stood, to the same file.
  */
 import { NibbleError } from '../errors.js'
-import { node } from '../platform.js'
 import { abortError } from '../source.js'
-import { CalibratedRun } from './calibrated.js'
+import { CalibratedRun, ERROR_SAMPLES, openCalibration } from './calibrated.js'
 import { openCheckpoint } from './checkpoint.js'
 import { ENCODE, RowEncoder } from './encode.js'
 import { quantizeEngine } from './engine.js'
-import { estimateWork } from './estimate.js'
+import { estimateCalibration, estimateWork } from './estimate.js'
 import { GgufWriter } from './gguf-writer.js'
 import { checkImatrix, readImatrix } from './imatrix.js'
 import { Progress, fingerprint, sha256 } from './journal.js'
 import { pair, withPairs } from './pairs.js'
 import { planTypes, weightsOf } from './plan.js'
+import { files } from './platform.js'
 import { Run } from './run.js'
-import { gptqOptions } from './sites.js'
+import { SiteEncoder, gptqOptions } from './sites.js'
 
 /**
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
@@ -61,6 +61,7 @@ import { gptqOptions } from './sites.js'
  * @property {number} output_bytes  of tensors  @property {number} file_bytes
  * @property {{seconds: number, memory_bytes: number}} estimate
  * @property {number} seconds  that encoding took, in this run and those before it
+ * @property {number} wall_seconds  that this run took, behind the estimate
  * @property {number} resumed  part of the work that an earlier run had done, 0 to 1
  * @property {number} threads  @property {string} variant  @property {number} memory_bytes  of the engine, at most
  * @property {boolean} dry_run
@@ -126,13 +127,13 @@ const NOWHERE = { write: async () => {}, commit: async () => {}, abort: async ()
 /** @param {Sink | string} destination @returns {Promise<Sink>} */
 async function openSink(destination) {
   if (typeof destination !== 'string') return destination
-  if (!node) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
-  return (await import('./node.js')).fileSink(destination)
+  if (!files) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
+  return (await files()).fileSink(destination)
 }
 
 /** @param {Checkpoint} checkpoint @param {unknown} destination */
 async function checkDestination(checkpoint, destination) {
-  if (typeof destination === 'string' && node && await (await import('./node.js')).samePlace(checkpoint.name, destination)) {
+  if (typeof destination === 'string' && files && await (await files()).samePlace(checkpoint.name, destination)) {
     throw new NibbleError('E_ARGUMENT', `${destination} is the file that is read; name another one for the result`)
   }
 }
@@ -147,7 +148,9 @@ async function checkDestination(checkpoint, destination) {
 export async function quantize(source, destination, options) {
   const method = checkOptions(options), { signal, onNote } = options
   const engine = await quantizeEngine(options)
-  const encoder = new RowEncoder(engine)
+  const encoder = new RowEncoder(engine), sites = new SiteEncoder(engine, encoder)
+  /** @type {import('./calibration.js').Calibration | undefined} */
+  let calibration
   /** @type {Checkpoint | undefined} */
   let opened
   /** @type {Sink | undefined} */
@@ -168,6 +171,11 @@ export async function quantize(source, destination, options) {
       if (options.method === 'rtn' || options.method === 'hqq') note(`the method ${options.method} does not look at the importance matrix`)
     }
     const estimate = await estimateWork(checkpoint, plan, encoder, method)
+    if (options.calibration) {
+      calibration = await openCalibration(engine, checkpoint, options.calibration, { ...options, onNote: note })
+      const learned = options.method === 'gptq' ? gptqOptions(options.gptq) : options.method === 'awq' ? gptqOptions({ order: 'search', refine: 0 }) : undefined
+      await estimateCalibration(calibration, plan, sites, learned, options.method === 'awq', estimate, ERROR_SAMPLES)
+    }
     if (signal?.aborted) throw abortError(undefined, signal)
     const result = {
       input: checkpoint.name, type: plan.type, method: options.method ?? 'search', parameters: estimate.parameters, bpw: estimate.bpw, input_bytes: estimate.inputBytes,
@@ -183,7 +191,7 @@ export async function quantize(source, destination, options) {
         name: tensor.name, shape: tensor.shape, from: tensor.type, to, copied, bytes, bits: bytes * 8 / weightsOf(tensor), error: 0, weighted_error: 0,
         seconds: estimate.secondsOf.get(tensor.name) ?? 0,
       }))
-      return { ...result, file_bytes: size, seconds: 0, resumed: 0, memory_bytes: engine.heap.byteLength, dry_run: true, tensors }
+      return { ...result, file_bytes: size, seconds: 0, resumed: 0, memory_bytes: engine.heap.byteLength, wall_seconds: 0, dry_run: true, tensors }
     }
     if (destination === undefined) throw new NibbleError('E_ARGUMENT', 'where the result goes is missing; name a path, or pass a sink')
     await checkDestination(checkpoint, destination)
@@ -193,19 +201,15 @@ export async function quantize(source, destination, options) {
     await progress.open()
     if (progress.other) note('what an earlier run had begun there was of other input or other options: it begins anew')
     const run = new Run({ checkpoint, plan, encoder, method, importance: new Map(imatrix?.entries), estimate, options: { ...options, method: result.method, onNote: note }, sink, writer, progress })
-    const calibrated = options.calibration && await CalibratedRun.create(run, engine, options.calibration)
-    try {
-      if (calibrated) await calibrated.work()
-      else for (const item of plan.tensors) await run.tensor(item)
-    } finally {
-      calibrated?.free()
-    }
+    const calibrated = calibration && new CalibratedRun(run, calibration, sites)
+    if (calibrated) await calibrated.work()
+    else for (const item of plan.tensors) await run.tensor(item)
     const tensors = plan.tensors.map(({ tensor }) => /** @type {TensorResult} */ (run.results.get(tensor.name)))
     const memory = engine.heap.byteLength
     await writer.finish()
     sink = undefined
     return {
-      ...result, file_bytes: writer.size, seconds: tensors.reduce((n, t) => n + t.seconds, 0), resumed: estimate.seconds > 0 ? run.found / estimate.seconds : 0,
+      ...result, file_bytes: writer.size, seconds: tensors.reduce((n, t) => n + t.seconds, 0), wall_seconds: (performance.now() - run.start) / 1000, resumed: estimate.seconds > 0 ? run.found / estimate.seconds : 0,
       memory_bytes: memory, dry_run: false, tensors,
       ...(calibrated && options.calibration && {
         calibration: { name: options.calibration.name ?? '', samples: calibrated.calibration.samples, n_ctx: calibrated.calibration.ctx }, layers: calibrated.layers,
@@ -216,6 +220,6 @@ export async function quantize(source, destination, options) {
     throw error
   } finally {
     await opened?.close()
-    engine.close()
+    engine.close() // with all that is in it
   }
 }
