@@ -3,7 +3,6 @@
  */
 
 export const files = undefined
-export const folders = undefined
 
 /** Whole names, so that bundlers find the files. @param {import('../js/runtime.js').ModuleName} name */
 export const quantizeWasm = (name) => ({

@@ -3,11 +3,8 @@
  */
 import { node } from '../platform.js'
 
-/** Files by their paths; undefined where there are none. */
+/** Files and folders by their paths; undefined where there are none. */
 export const files = node ? () => import('./node.js') : undefined
-
-/** Folders by their paths; undefined where there are none. */
-export const folders = node ? () => import('./node-folder.js') : undefined
 
 /** Where the .wasm files are: whole names, so that bundlers find them. @param {import('../runtime.js').ModuleName} name */
 export const quantizeWasm = (name) => ({

@@ -16,6 +16,7 @@ import { pair, withPairs } from './pairs.js'
 import { planTypes, weightsOf } from './plan.js'
 import { files } from './platform.js'
 import { Run } from './run.js'
+import { openSink } from './sinks.js'
 import { SiteEncoder, gptqOptions } from './sites.js'
 
 /**
@@ -123,13 +124,6 @@ async function decisive({ method = 'search', calibration, gptq }, plan, imatrix)
 
 /** @type {Sink} */
 const NOWHERE = { write: async () => {}, commit: async () => {}, abort: async () => {} }
-
-/** @param {Sink | string} destination @returns {Promise<Sink>} */
-async function openSink(destination) {
-  if (typeof destination !== 'string') return destination
-  if (!files) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
-  return (await files()).fileSink(destination)
-}
 
 /** @param {Checkpoint} checkpoint @param {unknown} destination */
 async function checkDestination(checkpoint, destination) {
