@@ -44,7 +44,7 @@ const small = (n) => (n >= Number.MIN_SAFE_INTEGER && n <= Number.MAX_SAFE_INTEG
  * `count` items of raw metadata.
  * @param {Uint8Array} bytes @param {number} kind  nb_gguf_kind @param {number} count
  */
-function readItems(bytes, kind, count) {
+export function readItems(bytes, kind, count) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const items = []
   for (let i = 0, at = 0; i < count; i++) {

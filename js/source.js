@@ -65,18 +65,23 @@ export function readError(error, what, signal) {
  */
 export async function openPart(source, index, options) {
   if (options.signal?.aborted) throw abortError(undefined, options.signal)
+  return openSingle(partOf(source, index), options)
+}
+
+/** The part of a source with the given index. @param {Source} source @param {number} index @returns {SingleSource} */
+export function partOf(source, index) {
   if (Array.isArray(source)) {
     if (index >= source.length) throw new NibbleError('E_ARGUMENT', `the model has more than the ${source.length} parts given; name all of them`)
-    return openSingle(source[index], options)
+    return source[index]
   }
-  if (index === 0) return openSingle(source, options)
+  if (index === 0) return source
   const name = typeof source === 'string' ? source : source instanceof URL ? source.href : ''
   const match = SPLIT_NAME.exec(name)
   if (!match) {
     throw new NibbleError('E_ARGUMENT', 'this is one part of a split model: give the path or URL of its first part (…-00001-of-0000N.gguf), or an array of all parts')
   }
   const next = `-${String(index + 1).padStart(5, '0')}-of-${match[2]}${match[3]}`
-  return openSingle(name.slice(0, match.index) + next + name.slice(match.index + match[0].length), options)
+  return name.slice(0, match.index) + next + name.slice(match.index + match[0].length)
 }
 
 /**
@@ -102,7 +107,7 @@ async function openSingle(source, options) {
 }
 
 /** @param {string | URL} source */
-async function toUrl(source) {
+export async function toUrl(source) {
   if (source instanceof URL) return source
   const address = /^([a-z][a-z0-9+.-]+:\/\/|blob:|data:|file:)/i.test(source)
   if (node && !address) return (await node()).pathToFileURL(source)

@@ -11,6 +11,9 @@ import { root, run, runMain, say, SetupError, which } from './shell.mjs'
 
 const VARIANTS = ['simd128', 'relaxed', 'simd128-threads', 'relaxed-threads']
 
+/** What a variant is built into: the engine, and the engine with the quantizer. @param {string} variant */
+const modulesOf = (variant) => [`nibble-${variant}.wasm`, `nibble-quantize-${variant}.wasm`]
+
 /** All files below folders of the project, with their times. @param {string[]} places @returns {string} */
 function fingerprint(places) {
   const hash = createHash('sha256')
@@ -38,16 +41,16 @@ async function step(name, inputs, outputs, work) {
 
 /**
  * Configures and builds one of the presets.
- * @param {string} preset @param {{env?: NodeJS.ProcessEnv, target?: string}} [options]
+ * @param {string} preset @param {{env?: NodeJS.ProcessEnv, targets?: string[]}} [options]  targets: default all
  */
-export function cmake(preset, { env = process.env, target } = {}) {
+export function cmake(preset, { env = process.env, targets = [] } = {}) {
   if (!which('cmake')) throw new SetupError('cmake is missing; install it (Debian: apt-get install cmake)')
   const { generator, program } = buildProgram()
   const folder = join(root, 'build', preset), cache = join(folder, 'CMakeCache.txt')
   if (existsSync(cache) && !usable(readFileSync(cache, 'utf8'), generator, env)) rmSync(folder, { recursive: true })
   const settings = [`-DCMAKE_MAKE_PROGRAM=${program}`, ...(preset.startsWith('wasm') ? [`-DNB_NODE=${process.execPath}`] : [])]
   run('cmake', ['--preset', preset, '-G', generator, ...settings], { env, fail: `configuring ${preset} failed` })
-  run('cmake', ['--build', '--preset', preset, '-j', '2', ...(target ? ['--target', target] : [])], { env, fail: `building ${preset} failed` })
+  run('cmake', ['--build', '--preset', preset, '-j', '2', ...(targets.length ? ['--target', ...targets] : [])], { env, fail: `building ${preset} failed` })
 }
 
 /**
@@ -77,13 +80,13 @@ function linkCommand() {
 export async function build() {
   npmPackages()
   const wasmInputs = ['src', 'wasm', 'CMakeLists.txt', 'CMakePresets.json']
-  await step('wasm', wasmInputs, VARIANTS.map((v) => `dist/nibble-${v}.wasm`), () => {
+  await step('wasm', wasmInputs, VARIANTS.flatMap((v) => modulesOf(v).map((name) => `dist/${name}`)), () => {
     const { env, version } = emscripten()
     for (const variant of VARIANTS) {
-      say(`building dist/nibble-${variant}.wasm with Emscripten ${version}`)
-      cmake(`wasm-${variant}`, { env, target: 'nibble-wasm' })
+      say(`building ${modulesOf(variant).map((name) => `dist/${name}`).join(', ')} with Emscripten ${version}`)
+      cmake(`wasm-${variant}`, { env, targets: ['nibble-wasm', 'nibble-quantize-wasm'] })
       mkdirSync(join(root, 'dist'), { recursive: true })
-      copyFileSync(join(root, `build/wasm-${variant}/nibble-${variant}.wasm`), join(root, `dist/nibble-${variant}.wasm`))
+      for (const name of modulesOf(variant)) copyFileSync(join(root, `build/wasm-${variant}`, name), join(root, 'dist', name))
     }
   })
   const bundler = join(root, 'web/bundle.mjs')
@@ -103,7 +106,7 @@ export async function build() {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await runMain(async () => {
     await build()
-    for (const variant of VARIANTS) say(`dist/nibble-${variant}.wasm: ${(statSync(join(root, `dist/nibble-${variant}.wasm`)).size / 1000).toFixed(0)} kB`)
+    for (const name of VARIANTS.flatMap(modulesOf)) say(`dist/${name}: ${(statSync(join(root, 'dist', name)).size / 1000).toFixed(0)} kB`)
     say('built; try `npx nibble --help`, or `npm start` for the page')
   })
 }

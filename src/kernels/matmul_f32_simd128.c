@@ -187,37 +187,59 @@ static void decode(const nb_matrix *w, size_t row, size_t c0, size_t n, float *o
   }
 }
 
-// Adds n products, a multiple of 16, of one row with two vectors.
-static void add_products_of_two(lanes16 sums[2], const float *w, const float *x0, const float *x1, size_t n) {
-  lanes16 a = sums[0], b = sums[1];
-  for (size_t c = 0; c < n; c += NB_LANES) {
-    for (int i = 0; i < 4; i++) {
-      const v128_t f = wasm_v128_load(w + c + 4 * i);
-      a.s[i] = wasm_f32x4_add(a.s[i], wasm_f32x4_mul(f, wasm_v128_load(x0 + c + 4 * i)));
-      b.s[i] = wasm_f32x4_add(b.s[i], wasm_f32x4_mul(f, wasm_v128_load(x1 + c + 4 * i)));
+// Sums of a tile of TILE_ROWS rows and two vectors. The 16 partial sums of a row and a vector are 4 registers, of which a tile would need 32; so the
+// columns are gone through four times, each time with those that go to one register of every sum: column 4i .. 4i+3 of every 16.
+//
+//               x0   x1
+//     row 0     s0   s4
+//     row 1     s1   s5       a step: 4 loads of weights, 2 of vectors, 8 products
+//     row 2     s2   s6
+//     row 3     s3   s7
+#define TILE_ROWS 4
+
+NB_INLINE void add_products_of_tile(v128_t *sums[TILE_ROWS][2], const float *w, const float *x0, const float *x1, size_t n) {
+#if defined(__clang__)
+#pragma clang loop unroll(disable)
+#endif
+  for (size_t i = 0; i < 4; i++) {
+    v128_t s[2 * TILE_ROWS];
+    for (int r = 0; r < TILE_ROWS; r++) s[r] = sums[r][0][i], s[TILE_ROWS + r] = sums[r][1][i];
+    for (size_t c = 4 * i; c < n; c += NB_LANES) {
+      const v128_t v0 = wasm_v128_load(x0 + c), v1 = wasm_v128_load(x1 + c);
+      for (int r = 0; r < TILE_ROWS; r++) {
+        const v128_t f = wasm_v128_load(w + r * CHUNK + c);
+        s[r] = wasm_f32x4_add(s[r], wasm_f32x4_mul(f, v0));
+        s[TILE_ROWS + r] = wasm_f32x4_add(s[TILE_ROWS + r], wasm_f32x4_mul(f, v1));
+      }
     }
+    for (int r = 0; r < TILE_ROWS; r++) sums[r][0][i] = s[r], sums[r][1][i] = s[TILE_ROWS + r];
   }
-  sums[0] = a;
-  sums[1] = b;
 }
 
-// Several vectors share each decoded chunk, two at a time each weight that is loaded.
+// Several vectors share each decoded chunk of TILE_ROWS rows. At the end fewer rows may be left: the others of their tile are not looked at.
 static void vectors(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
-  float weights[CHUNK];
-  for (size_t r = row0; r < row1; r++) {
+  float weights[TILE_ROWS * CHUNK] = {0};
+  for (size_t r0 = row0; r0 < row1; r0 += TILE_ROWS) {
+    const size_t nr = row1 - r0 < TILE_ROWS ? row1 - r0 : TILE_ROWS;
     for (size_t t0 = 0; t0 < a->n; t0 += VECTORS) {
       const size_t nt = a->n - t0 < VECTORS ? a->n - t0 : VECTORS;
-      lanes16 s[VECTORS + 1];  // one more: an odd last vector goes with itself
-      for (size_t t = 0; t <= nt; t++) s[t] = zeros();
+      lanes16 s[TILE_ROWS][VECTORS + 1];  // one more: an odd last vector goes with itself
+      for (size_t r = 0; r < TILE_ROWS; r++)
+        for (size_t t = 0; t <= nt; t++) s[r][t] = zeros();
       for (size_t c0 = 0; c0 < w->cols; c0 += CHUNK) {
         const size_t n = w->cols - c0 < CHUNK ? w->cols - c0 : CHUNK, whole = n / NB_LANES * NB_LANES;
-        decode(w, r, c0, n, weights);
+        for (size_t r = 0; r < nr; r++) decode(w, r0 + r, c0, n, weights + r * CHUNK);
         for (size_t t = 0; t < nt; t += 2) {
           const float *x = a->x + (t0 + t) * a->cols + c0;
-          add_products_of_two(s + t, weights, x, t + 1 < nt ? x + a->cols : x, whole);
+          v128_t *sums[TILE_ROWS][2];
+          for (size_t r = 0; r < TILE_ROWS; r++) sums[r][0] = s[r][t].s, sums[r][1] = s[r][t + 1].s;
+          add_products_of_tile(sums, weights, x, t + 1 < nt ? x + a->cols : x, whole);
         }
         if (c0 + n < w->cols) continue;
-        for (size_t t = 0; t < nt; t++) y[(t0 + t) * ystride + r] = finish(&s[t], weights + whole, a->x + (t0 + t) * a->cols + c0 + whole, n - whole);
+        for (size_t r = 0; r < nr; r++) {
+          for (size_t t = 0; t < nt; t++)
+            y[(t0 + t) * ystride + r0 + r] = finish(&s[r][t], weights + r * CHUNK + whole, a->x + (t0 + t) * a->cols + c0 + whole, n - whole);
+        }
       }
     }
   }

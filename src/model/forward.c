@@ -174,6 +174,8 @@ static void run_products(nb_share *share, void *arg) {
 #define UNITS_OF_A_THREAD 4  // of a job: enough for a thread that was held up to be helped by the others
 
 static void multiply(nb_pass *p, product *products, size_t n_products, bool gated) {
+  const nb_act *x = &p->act[NB_ACT_F32];
+  if (p->tap && !p->tap(p->tap_arg, products[0].w, x->x, x->n, x->cols)) return;
   size_t rows = 0;
   for (size_t i = 0; i < n_products; i++) {
     products[i].a = input_for(p, products[i].w);
@@ -271,20 +273,25 @@ void nb_pass_swiglu(nb_pass *p, const nb_layer *l) {
 
 // ---- the pass ---------------------------------------------------------------------------------------------------------------
 
-void nb_pass_run(nb_pass *p, const int32_t *tokens, size_t n, uint32_t pos) {
-  const nb_model *m = p->model;
-  const nb_config *c = &m->config;
+void nb_pass_begin(nb_pass *p, size_t n, uint32_t pos) {
+  const uint32_t n_rot = p->model->config.n_rot;
   p->n = n;
   p->pos = pos;
   p->logits_n = 0;
   for (size_t t = 0; t < n; t++) {
-    nb_dequantize_row(&m->weights.embedding, (size_t)tokens[t], p->x + t * c->d_model);
-    for (uint32_t i = 0; i < c->n_rot / 2; i++) {
+    for (uint32_t i = 0; i < n_rot / 2; i++) {
       const double angle = (double)(pos + t) * p->inv_freq[i];
-      p->cos_sin[t * c->n_rot + 2 * i] = (float)cos(angle);
-      p->cos_sin[t * c->n_rot + 2 * i + 1] = (float)sin(angle);
+      p->cos_sin[t * n_rot + 2 * i] = (float)cos(angle);
+      p->cos_sin[t * n_rot + 2 * i + 1] = (float)sin(angle);
     }
   }
+}
+
+void nb_pass_run(nb_pass *p, const int32_t *tokens, size_t n, uint32_t pos) {
+  const nb_model *m = p->model;
+  const nb_config *c = &m->config;
+  nb_pass_begin(p, n, pos);
+  for (size_t t = 0; t < n; t++) nb_dequantize_row(&m->weights.embedding, (size_t)tokens[t], p->x + t * c->d_model);
   for (p->layer = 0; p->layer < c->n_layers; p->layer++) m->arch->layer(p, &m->weights.layers[p->layer]);
   nb_pass_norm(p, m->weights.output_norm);
 }

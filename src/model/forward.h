@@ -8,12 +8,18 @@
 
 #define NB_HEAD_TILE 4  // tokens whose logits are computed together
 
+// Sees what matrices are multiplied with, before they are: x [n, cols] floats, for w and the matrices that share its input. False: the product is
+// not needed, and what it would have written stays as it was.
+typedef bool nb_tap_fn(void *arg, const nb_matrix *w, const float *x, size_t n, size_t cols);
+
 struct nb_pass {
   const nb_model *model;
   nb_kvcache *cache;
   nb_team *team;           // that shares the work; NULL: the calling thread alone
   bool float_activations;  // multiply by floats instead of int8 (slow; to measure what int8 costs)
   size_t n_batch;          // most tokens of a pass
+  nb_tap_fn *tap;          // NULL: nobody looks
+  void *tap_arg;
 
   // the pass under way
   size_t n;         // tokens
@@ -47,6 +53,10 @@ uint64_t nb_pass_bytes(const nb_model *m, uint32_t n_ctx, size_t n_batch, unsign
 // Runs tokens (all < n_vocab) at positions pos .. pos + n - 1 (< cache->n_ctx), n <= n_batch, and writes their keys and values.
 // Positions before pos must be in the cache.
 void nb_pass_run(nb_pass *p, const int32_t *tokens, size_t n, uint32_t pos);
+
+// For whoever runs layers one by one: what comes before the first layer, without the embedding. p->x, p->layer, the layers and the norm after
+// the last one are the caller's.
+void nb_pass_begin(nb_pass *p, size_t n, uint32_t pos);
 
 // Logits [n_vocab] of token i < n of the last pass; they stay until the next pass or call for another tile.
 const float *nb_pass_logits(nb_pass *p, size_t i);

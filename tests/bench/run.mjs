@@ -92,7 +92,7 @@ function models(folder, shapes, types) {
 async function kernels(argv) {
   const { env } = emscripten(), node = currentNode() ?? process.execPath
   for (const variant of ['simd128', 'relaxed']) {
-    cmake(`wasm-${variant}`, { env, target: 'kernels_main' })
+    cmake(`wasm-${variant}`, { env, targets: ['kernels_main'] })
     const flags = variant === 'relaxed' && Number((await import('node:child_process')).execFileSync(node, ['-p', 'process.versions.node.split(".")[0]'])) < 22
       ? ['--experimental-wasm-relaxed-simd'] : []
     console.log(`\n## ${variant}\n`)

@@ -13,35 +13,9 @@ int main(void) {
   return 77;
 }
 #else
-#include <pthread.h>
 #include <unistd.h>
 
-typedef struct server {
-  nb_team *team;
-  unsigned index;
-  pthread_t thread;
-} server;
-
-static void *serve(void *arg) {
-  const server *s = arg;
-  nb_team_serve(s->team, s->index);
-  return NULL;
-}
-
-static void start(nb_team *team, server *servers, unsigned n) {
-  for (unsigned i = 1; i < n; i++) {
-    servers[i] = (server){.team = team, .index = i};
-    pthread_create(&servers[i].thread, NULL, serve, &servers[i]);
-  }
-  while (nb_team_present(team) != n - 1) usleep(100);
-}
-
-static void stop(nb_team *team, server *servers, unsigned n) {
-  nb_team_stop(team);
-  for (unsigned i = 1; i < n; i++) pthread_join(servers[i].thread, NULL);
-  CHECK(nb_team_present(team) == 0);
-  nb_team_free(team);
-}
+#include "teams.h"
 
 enum { UNITS = 100 };
 
@@ -59,9 +33,7 @@ static void count(nb_share *share, void *arg) {
 }
 
 static void all_do_their_share(unsigned n, int jobs) {
-  nb_team *team = nb_team_new(n);
-  server servers[NB_TEAM_MAX];
-  start(team, servers, n);
+  nb_team *team = team_start(n);
   count_job c = {0};
   for (int i = 1; i <= jobs; i++) {
     nb_team_run(team, count, &c);
@@ -72,13 +44,11 @@ static void all_do_their_share(unsigned n, int jobs) {
   usleep(20000);  // now all sleep
   nb_team_run(team, count, &c);
   CHECK(c.by_thread[n - 1] == jobs + 1);
-  stop(team, servers, n);
+  team_end(team);
 }
 
 static void fewer_than_all(void) {
-  nb_team *team = nb_team_new(4);
-  server servers[4];
-  start(team, servers, 4);
+  nb_team *team = team_start(4);
   count_job c = {0};
   int wanted[4] = {0};
   for (int i = 0; i < 4000; i++) {
@@ -91,7 +61,7 @@ static void fewer_than_all(void) {
   nb_team_use(team, 100);
   nb_team_run(team, count, &c);
   CHECK(c.n_seen == 4);
-  stop(team, servers, 4);
+  team_end(team);
 }
 
 static void slow(nb_share *share, void *arg) {
@@ -101,13 +71,11 @@ static void slow(nb_share *share, void *arg) {
 
 // The first thread sleeps, too, where another one takes long.
 static void waits_for_the_slowest(void) {
-  nb_team *team = nb_team_new(2);
-  server servers[2];
-  start(team, servers, 2);
+  nb_team *team = team_start(2);
   int done[2] = {0};
   nb_team_run(team, slow, done);
   CHECK(done[0] && done[1]);
-  stop(team, servers, 2);
+  team_end(team);
 }
 
 int main(void) {

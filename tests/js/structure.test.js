@@ -67,14 +67,17 @@ test('a file of more than 500 lines says at its top why', () => {
   assert.deepEqual(long, [])
 })
 
-test('exports.txt names functions that exist, each once, and all of glue.c', () => {
-  const names = read('wasm/exports.txt').split('\n').map((line) => line.trim()).filter((line) => /^[a-z]/.test(line))
-  assert.deepEqual(names.filter((name, i) => names.indexOf(name) !== i), [])
+test('exports.txt and exports_quantize.txt name functions that exist, each once, and all of the glue', () => {
+  const listed = (/** @type {string} */ file) => read(file).split('\n').map((line) => line.trim()).filter((line) => /^[a-z]/.test(line))
   /** Names of functions defined in a file: at the start of a line, with a body. @param {string} file */
   const defined = (file) => [...codeOf(read(file)).matchAll(/^(?!static\b)[A-Za-z_][\w \t*]*?\b(nbw?_\w+)\([^;{}]*\)\s*\{/gm)].map((m) => m[1])
-  const glue = defined('wasm/glue.c'), library = new Set(filesOf('src', /\.c$/).flatMap(defined))
-  assert.ok(glue.length > 20 && library.size > 50, 'the search for definitions finds them')
-  const c = ['malloc', 'free']
-  assert.deepEqual(names.filter((name) => !c.includes(name) && !glue.includes(name) && !library.has(name)), [])
-  assert.deepEqual(glue.filter((name) => !names.includes(name)), [])
+  const library = new Set(filesOf('src', /\.c$/).flatMap(defined)), c = ['malloc', 'free']
+  const chat = listed('wasm/exports.txt'), quantize = listed('wasm/exports_quantize.txt'), names = [...chat, ...quantize]
+  assert.deepEqual(names.filter((name, i) => names.indexOf(name) !== i), [])
+  for (const [file, list] of /** @type {[string, string[]][]} */ ([['wasm/glue.c', chat], ['wasm/glue_quantize.c', quantize]])) {
+    const glue = defined(file)
+    assert.ok(glue.length > 3 && library.size > 50, 'the search for definitions finds them')
+    assert.deepEqual(list.filter((name) => !c.includes(name) && !glue.includes(name) && !library.has(name)), [])
+    assert.deepEqual(glue.filter((name) => !list.includes(name)), [])
+  }
 })

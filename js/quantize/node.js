@@ -1,0 +1,158 @@
+/**
+ * What Node alone has of the quantizer: files.
+ */
+import { open, readFile, realpath, rename, rm, truncate } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { NibbleError, isNibbleError } from '../errors.js'
+import { readError } from '../source.js'
+
+export { openFolder } from './node-folder.js'
+
+/** @param {unknown} error @param {string} path */
+function writeError(error, path) {
+  if (isNibbleError(error)) return error
+  const { code, message } = /** @type {NodeJS.ErrnoException} */ (error)
+  if (code === 'ENOSPC' || code === 'EDQUOT') return new NibbleError('E_QUOTA', `there is no room left for ${path}; free some, or write elsewhere`, { cause: error })
+  if (code === 'ENOENT') return new NibbleError('E_ARGUMENT', `the folder of ${path} does not exist`, { cause: error })
+  if (code === 'EISDIR') return new NibbleError('E_ARGUMENT', `${path} is a folder; name a file`, { cause: error })
+  return new NibbleError('E_ARGUMENT', `${path} cannot be written: ${message}`, { cause: error })
+}
+
+/** @typedef {import('node:fs/promises').FileHandle} FileHandle */
+
+/** As many bytes as the file has there. @param {FileHandle} file @param {number} position @param {number} length */
+async function readUpTo(file, position, length) {
+  const bytes = new Uint8Array(length)
+  let at = 0
+  for (let n; at < length; at += n) {
+    n = (await file.read(bytes, at, length - at, position + at)).bytesRead
+    if (n === 0) break
+  }
+  return bytes.subarray(0, at)
+}
+
+/** @param {FileHandle} file @param {Uint8Array} bytes @param {number} position */
+async function writeAll(file, bytes, position) {
+  for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten
+}
+
+/** Opens a file for reading and writing, with what is in it where it is there. @param {string} path */
+const openKept = (path) => open(path, 'r+').catch((error) => {
+  if (error.code !== 'ENOENT') throw error
+  return open(path, 'wx+')
+})
+
+/** Whether two paths lead to the same file. @param {string} a @param {string} b */
+export async function samePlace(a, b) {
+  const [x, y] = await Promise.all([a, b].map((path) => realpath(path).catch(() => undefined)))
+  return x !== undefined && x === y
+}
+
+/** @param {URL} url @returns {Promise<import('./ranges.js').Ranges>} */
+export async function fileRanges(url) {
+  const name = fileURLToPath(url)
+  const file = await open(url, 'r').catch((error) => {
+    if (error.code === 'ENOENT') throw new NibbleError('E_ARGUMENT', `there is no file ${name}`, { cause: error })
+    throw readError(error, name)
+  })
+  const info = await file.stat()
+  if (!info.isFile()) {
+    await file.close()
+    throw new NibbleError('E_ARGUMENT', info.isDirectory() ? `${name} is a folder; name a .gguf file` : `${name} is no file, and cannot be read by ranges`)
+  }
+  return {
+    name, size: info.size, close: () => file.close(),
+    read: (offset, length) => readUpTo(file, offset, length),
+  }
+}
+
+/**
+ * A file that is PATH.part until it is complete. Beside it may lie a journal, PATH.part.jsonl, which tells a later run what is in it.
+ *
+ * @typedef {import('./gguf-writer.js').Sink & FileParts} FileSink
+ * @typedef {object} FileParts
+ * @property {string} path
+ * @property {(position: number, length: number) => Promise<Uint8Array>} read  what was written; shorter where the file ends
+ * @property {() => Promise<void>} suspend  closes the file and keeps it and its journal for a later run
+ * @property {Journal} journal
+ * @property {State} state
+ *
+ * @typedef {object} State  what else a later run needs, PATH.part.state: as many bytes as it takes
+ * @property {(bytes: Uint8Array, position: number) => Promise<void>} write
+ * @property {(position: number, length: number) => Promise<Uint8Array>} read  shorter where the file ends
+ *
+ * @typedef {object} Journal  lines of text
+ * @property {() => Promise<string[]>} lines  of an earlier run
+ * @property {() => Promise<void>} restart  forgets them, and what was written
+ * @property {(line: string) => Promise<void>} append
+ *
+ * @param {string} path
+ * @returns {Promise<FileSink>}
+ */
+export async function fileSink(path) {
+  const part = `${resolve(path)}.part`, log = `${part}.jsonl`, side = `${part}.state`
+  /** @template T @param {() => Promise<T>} work @returns {Promise<T>} */
+  const guarded = async (work) => {
+    try {
+      return await work()
+    } catch (error) {
+      throw writeError(error, path)
+    }
+  }
+  // Kept as it is: what an earlier run wrote may be of use.
+  const file = await guarded(() => openKept(part))
+  /** @type {FileHandle | undefined} */
+  let journal
+  /** @type {FileHandle | undefined} */
+  let stateFile
+  const openState = async () => stateFile ??= await openKept(side)
+  const close = async () => {
+    await journal?.close()
+    journal = undefined
+    await stateFile?.close()
+    stateFile = undefined
+    await file.close()
+  }
+  return {
+    path,
+    write: (bytes, position) => guarded(() => writeAll(file, bytes, position)),
+    read: (position, length) => guarded(() => readUpTo(file, position, length)),
+    commit: (size) => guarded(async () => {
+      await file.truncate(size) // longer where an earlier run had another plan
+      await file.sync()
+      await close()
+      await rename(part, resolve(path))
+      await Promise.all([log, side].map((path) => rm(path, { force: true })))
+    }),
+    abort: () => guarded(async () => {
+      await close()
+      await Promise.all([part, log, side].map((path) => rm(path, { force: true })))
+    }),
+    suspend: () => guarded(close),
+    journal: {
+      lines: () => guarded(async () => {
+        const text = await readFile(log, 'utf8').catch((error) => {
+          if (error.code === 'ENOENT') return ''
+          throw error
+        })
+        const whole = text.slice(0, text.lastIndexOf('\n') + 1) // a line is there when its end is
+        if (whole !== text) await truncate(log, Buffer.byteLength(whole))
+        return whole.split('\n').slice(0, -1)
+      }),
+      restart: () => guarded(async () => {
+        await journal?.close()
+        journal = await open(log, 'w')
+        await file.truncate(0)
+      }),
+      append: (line) => guarded(async () => {
+        journal ??= await open(log, 'a')
+        await journal.appendFile(`${line}\n`)
+      }),
+    },
+    state: {
+      write: (bytes, position) => guarded(async () => writeAll(await openState(), bytes, position)),
+      read: (position, length) => guarded(async () => readUpTo(await openState(), position, length)),
+    },
+  }
+}
