@@ -23,7 +23,7 @@ import { SiteEncoder, gptqOptions } from './sites.js'
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
  * @typedef {import('./imatrix.js').Imatrix} Imatrix
  * @typedef {import('./plan.js').Plan} Plan
- * @typedef {import('./gguf-writer.js').Sink & Partial<import('./node.js').FileParts>} Sink
+ * @typedef {import('./gguf-writer.js').Sink & Partial<import('./sinks.js').FileParts>} Sink
  *
  * @typedef {object} QuantizeOnly
  * @property {keyof typeof METHODS} [method]  how blocks are found: rtn by rounding, search by a search for the least error (the default), hqq for errors of
