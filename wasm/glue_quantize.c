@@ -1,6 +1,11 @@
 // What JavaScript calls in the modules of the quantizer, beside glue.c. Every name stands in exports_quantize.txt.
+#include <assert.h>
+
 #include "../src/format/gguf.h"
+#include "../src/quantize/awq.h"
 #include "../src/quantize/calibrate.h"
+#include "../src/quantize/error.h"
+#include "../src/quantize/gptq.h"
 #include "../src/quantize/rows.h"
 
 // ---- headers of GGUF files as they are --------------------------------------------------------------------------------------
@@ -32,14 +37,94 @@ int nbw_gguf_finish(const nb_gguf *g, double file_bytes, nb_error *err) { return
 
 // ---- encoding ---------------------------------------------------------------------------------------------------------------
 
+enum { METHOD_HQQ = 3 };  // beside those of nb_encode_method
+
 // out: whether all numbers are finite, row and column of the first one that is not, then error, norm, weighted error, weighted norm
 void nbw_requantize_rows(nb_team *team, int from, int to, int method, const uint8_t *in, uint8_t *blocks, size_t rows, size_t cols,
                          const float *importance, void *scratch, double out[7]) {
-  const nb_rows_call call = {(nb_type)from, (nb_type)to, (nb_encode_method)method, in, blocks, rows, cols, importance, scratch};
+  const bool hqq = method == METHOD_HQQ;
+  const nb_rows_call call = {.from = (nb_type)from, .to = (nb_type)to, .method = hqq ? NB_ENCODE_RTN : (nb_encode_method)method, .hqq = hqq, .in = in,
+                             .out = blocks, .rows = rows, .cols = cols, .importance = importance, .scratch = scratch};
   nb_rows_result r;
   nb_requantize_rows(team, &call, &r);
   const double values[7] = {r.finite, (double)r.row, (double)r.col, r.error, r.norm, r.weighted_error, r.weighted_norm};
   memcpy(out, values, sizeof values);
+}
+
+// ---- methods that look at what matrices are multiplied with ---------------------------------------------------------------------
+
+enum { MOST_MATRICES = 8 };  // that share an input
+
+// A matrix, as JavaScript hands it over: pointers are numbers of 32 bits.
+typedef struct matrix_spec {
+  uint32_t type, rows, w, out;
+} matrix_spec;
+
+static const float *floats_at(uint32_t address) { return (const float *)(uintptr_t)address; }
+
+static void gptq_matrices(const matrix_spec *specs, int n, nb_gptq_matrix out[MOST_MATRICES]) {
+  assert(n > 0 && n <= MOST_MATRICES);
+  for (int i = 0; i < n; i++)
+    out[i] = (nb_gptq_matrix){.type = (nb_type)specs[i].type, .rows = specs[i].rows, .w = floats_at(specs[i].w), .out = (void *)(uintptr_t)specs[i].out};
+}
+
+// options: order, scales, damping, alpha, passes of refinement
+static nb_gptq_options gptq_options(const double o[5]) {
+  return (nb_gptq_options){.order = (nb_gptq_order)o[0], .scales = (nb_encode_method)o[1], .damping = (float)o[2], .alpha = (float)o[3], .refine = (unsigned)o[4]};
+}
+
+double nbw_gptq_scratch_bytes(const double options[5], size_t cols, const matrix_spec *specs, int n, int threads) {
+  const nb_gptq_options o = gptq_options(options);
+  nb_gptq_matrix matrices[MOST_MATRICES];
+  gptq_matrices(specs, n, matrices);
+  return (double)nb_gptq_scratch_bytes(&o, cols, matrices, (size_t)n, (unsigned)threads);
+}
+
+// out: for each matrix energy, error of the weighted search, error, damping, dead columns, rows of the weighted search, of static scales, of groups
+int nbw_gptq(nb_team *team, const double options[5], size_t cols, const float *h, const float *cross, const matrix_spec *specs, int n, void *scratch,
+             double *out, nb_error *err) {
+  const nb_gptq_options o = gptq_options(options);
+  nb_gptq_matrix matrices[MOST_MATRICES];
+  gptq_matrices(specs, n, matrices);
+  const nb_status s = nb_gptq(team, &o, cols, h, cross, matrices, (size_t)n, scratch, err);
+  for (int i = 0; i < n && s == NB_OK; i++) {
+    const nb_gptq_report *r = &matrices[i].report;
+    const double values[8] = {r->energy, r->searched, r->error, r->damping, (double)r->dead, (double)r->rows_search, (double)r->rows_static, (double)r->rows_groups};
+    memcpy(out + i * 8, values, sizeof values);
+  }
+  return s;
+}
+
+static void awq_matrices(const matrix_spec *specs, int n, nb_awq_matrix out[MOST_MATRICES]) {
+  assert(n > 0 && n <= MOST_MATRICES);
+  for (int i = 0; i < n; i++) out[i] = (nb_awq_matrix){.type = (nb_type)specs[i].type, .rows = specs[i].rows, .w = floats_at(specs[i].w)};
+}
+
+double nbw_awq_scratch_bytes(size_t cols, const matrix_spec *specs, int n, int threads) {
+  nb_awq_matrix matrices[MOST_MATRICES];
+  awq_matrices(specs, n, matrices);
+  return (double)nb_awq_scratch_bytes(cols, matrices, (size_t)n, (unsigned)threads);
+}
+
+// scales: [cols] floats. out: energy, error without scales, error, exponent, whether scales are other than 1
+int nbw_awq(nb_team *team, int method, int rows_most, size_t cols, const float *h, const matrix_spec *specs, int n, float *scales, void *scratch,
+            double out[5], nb_error *err) {
+  nb_awq_matrix matrices[MOST_MATRICES];
+  awq_matrices(specs, n, matrices);
+  nb_awq_report r;
+  const nb_status s = nb_awq(team, (nb_encode_method)method, (size_t)rows_most, cols, h, NULL, matrices, (size_t)n, scales, &r, scratch, err);
+  if (s) return s;
+  const double values[5] = {r.energy, r.plain, r.error, r.exponent, r.scaled};
+  memcpy(out, values, 5 * sizeof *out);
+  return NB_OK;
+}
+
+double nbw_error_scratch_bytes(size_t cols, int threads) { return (double)nb_error_scratch_bytes(cols, (unsigned)threads); }
+
+// tr((W - W') H (W - W')^T), of the W' that blocks decode to (0: none, the energy). errors: [rows], scratch
+double nbw_output_error(nb_team *team, int type, const float *w, const void *blocks, size_t rows, size_t cols, const float *h, void *scratch, double *errors) {
+  nb_output_errors(team, (nb_type)type, w, blocks, rows, cols, h, NULL, scratch, errors);
+  return nb_sum_errors(errors, rows);
 }
 
 // ---- calibration ------------------------------------------------------------------------------------------------------------

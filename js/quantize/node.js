@@ -1,11 +1,13 @@
 /**
  * What Node alone has of the quantizer: files.
  */
-import { open, readFile, rename, rm, truncate } from 'node:fs/promises'
+import { open, readFile, realpath, rename, rm, truncate } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { NibbleError, isNibbleError } from '../errors.js'
 import { readError } from '../source.js'
+
+export { openFolder } from './node-folder.js'
 
 /** @param {unknown} error @param {string} path */
 function writeError(error, path) {
@@ -15,6 +17,36 @@ function writeError(error, path) {
   if (code === 'ENOENT') return new NibbleError('E_ARGUMENT', `the folder of ${path} does not exist`, { cause: error })
   if (code === 'EISDIR') return new NibbleError('E_ARGUMENT', `${path} is a folder; name a file`, { cause: error })
   return new NibbleError('E_ARGUMENT', `${path} cannot be written: ${message}`, { cause: error })
+}
+
+/** @typedef {import('node:fs/promises').FileHandle} FileHandle */
+
+/** As many bytes as the file has there. @param {FileHandle} file @param {number} position @param {number} length */
+async function readUpTo(file, position, length) {
+  const bytes = new Uint8Array(length)
+  let at = 0
+  for (let n; at < length; at += n) {
+    n = (await file.read(bytes, at, length - at, position + at)).bytesRead
+    if (n === 0) break
+  }
+  return bytes.subarray(0, at)
+}
+
+/** @param {FileHandle} file @param {Uint8Array} bytes @param {number} position */
+async function writeAll(file, bytes, position) {
+  for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten
+}
+
+/** Opens a file for reading and writing, with what is in it where it is there. @param {string} path */
+const openKept = (path) => open(path, 'r+').catch((error) => {
+  if (error.code !== 'ENOENT') throw error
+  return open(path, 'wx+')
+})
+
+/** Whether two paths lead to the same file. @param {string} a @param {string} b */
+export async function samePlace(a, b) {
+  const [x, y] = await Promise.all([a, b].map((path) => realpath(path).catch(() => undefined)))
+  return x !== undefined && x === y
 }
 
 /** @param {URL} url @returns {Promise<import('./ranges.js').Ranges>} */
@@ -31,15 +63,7 @@ export async function fileRanges(url) {
   }
   return {
     name, size: info.size, close: () => file.close(),
-    async read(offset, length) {
-      const bytes = new Uint8Array(length)
-      let at = 0
-      for (let n; at < length; at += n) {
-        n = (await file.read(bytes, at, length - at, offset + at)).bytesRead
-        if (n === 0) break
-      }
-      return bytes.subarray(0, at)
-    },
+    read: (offset, length) => readUpTo(file, offset, length),
   }
 }
 
@@ -52,6 +76,11 @@ export async function fileRanges(url) {
  * @property {(position: number, length: number) => Promise<Uint8Array>} read  what was written; shorter where the file ends
  * @property {() => Promise<void>} suspend  closes the file and keeps it and its journal for a later run
  * @property {Journal} journal
+ * @property {State} state
+ *
+ * @typedef {object} State  what else a later run needs, PATH.part.state: as many bytes as it takes
+ * @property {(bytes: Uint8Array, position: number) => Promise<void>} write
+ * @property {(position: number, length: number) => Promise<Uint8Array>} read  shorter where the file ends
  *
  * @typedef {object} Journal  lines of text
  * @property {() => Promise<string[]>} lines  of an earlier run
@@ -62,7 +91,7 @@ export async function fileRanges(url) {
  * @returns {Promise<FileSink>}
  */
 export async function fileSink(path) {
-  const part = `${resolve(path)}.part`, log = `${part}.jsonl`
+  const part = `${resolve(path)}.part`, log = `${part}.jsonl`, side = `${part}.state`
   /** @template T @param {() => Promise<T>} work @returns {Promise<T>} */
   const guarded = async (work) => {
     try {
@@ -72,42 +101,33 @@ export async function fileSink(path) {
     }
   }
   // Kept as it is: what an earlier run wrote may be of use.
-  const file = await guarded(async () => open(part, 'r+').catch((error) => {
-    if (error.code !== 'ENOENT') throw error
-    return open(part, 'wx+')
-  }))
-  /** @type {import('node:fs/promises').FileHandle | undefined} */
+  const file = await guarded(() => openKept(part))
+  /** @type {FileHandle | undefined} */
   let journal
+  /** @type {FileHandle | undefined} */
+  let stateFile
+  const openState = async () => stateFile ??= await openKept(side)
   const close = async () => {
     await journal?.close()
     journal = undefined
+    await stateFile?.close()
+    stateFile = undefined
     await file.close()
   }
   return {
     path,
-    write: (bytes, position) => guarded(async () => {
-      for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten
-    }),
-    read: (position, length) => guarded(async () => {
-      const bytes = new Uint8Array(length)
-      let at = 0
-      for (let n; at < length; at += n) {
-        n = (await file.read(bytes, at, length - at, position + at)).bytesRead
-        if (n === 0) break
-      }
-      return bytes.subarray(0, at)
-    }),
+    write: (bytes, position) => guarded(() => writeAll(file, bytes, position)),
+    read: (position, length) => guarded(() => readUpTo(file, position, length)),
     commit: (size) => guarded(async () => {
       await file.truncate(size) // longer where an earlier run had another plan
       await file.sync()
       await close()
       await rename(part, resolve(path))
-      await rm(log, { force: true })
+      await Promise.all([log, side].map((path) => rm(path, { force: true })))
     }),
     abort: () => guarded(async () => {
       await close()
-      await rm(part, { force: true })
-      await rm(log, { force: true })
+      await Promise.all([part, log, side].map((path) => rm(path, { force: true })))
     }),
     suspend: () => guarded(close),
     journal: {
@@ -129,6 +149,10 @@ export async function fileSink(path) {
         journal ??= await open(log, 'a')
         await journal.appendFile(`${line}\n`)
       }),
+    },
+    state: {
+      write: (bytes, position) => guarded(async () => writeAll(await openState(), bytes, position)),
+      read: (position, length) => guarded(async () => readUpTo(await openState(), position, length)),
     },
   }
 }

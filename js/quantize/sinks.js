@@ -2,10 +2,22 @@
  * Where files go that are kept in memory: in tests, and in pages, which hand them on as a Blob.
  */
 import { NibbleError } from '../errors.js'
+import { files } from './platform.js'
+
+/**
+ * @param {import('./gguf-writer.js').Sink | string} destination  a path (Node), or a sink
+ * @returns {Promise<import('./gguf-writer.js').Sink>}
+ */
+export async function openSink(destination) {
+  if (typeof destination !== 'string') return destination
+  if (!files) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
+  return (await files()).fileSink(destination)
+}
 
 /**
  * A sink in memory. The pieces that were written must touch each other, and none may overlap another, when it is committed.
- * @returns {import('./gguf-writer.js').Sink & {blob: () => Blob, bytes: () => Promise<Uint8Array>}} blob, bytes: after the commit
+ * @returns {import('./gguf-writer.js').Sink & {blob: () => Blob, bytes: () => Promise<Uint8Array>, read: (position: number, length: number) => Promise<Uint8Array>}}
+ *   blob, bytes: after the commit
  */
 export function memorySink() {
   /** @type {{position: number, bytes: Uint8Array<ArrayBuffer>}[]} */
@@ -14,6 +26,18 @@ export function memorySink() {
   return {
     async write(bytes, position) {
       pieces.push({ position, bytes: bytes.slice() })
+    },
+    async read(position, length) {
+      const out = new Uint8Array(length)
+      let had = 0
+      for (const piece of pieces) {
+        const from = Math.max(position, piece.position), to = Math.min(position + length, piece.position + piece.bytes.length)
+        if (from >= to) continue
+        out.set(piece.bytes.subarray(from - piece.position, to - piece.position), from - position)
+        had += to - from
+      }
+      if (had !== length) throw new NibbleError('E_ARGUMENT', `bytes ${position} to ${position + length} were not all written`)
+      return out
     },
     async commit(size) {
       pieces.sort((a, b) => a.position - b.position)

@@ -4,9 +4,8 @@
 #include <math.h>
 
 #include "blocks.h"
-#include "super.h"
 
-static nb_super_shape shape_of(nb_type type) {
+nb_super_shape nb_shape_256(nb_type type) {
   switch (type) {
     case NB_TYPE_Q2_K:
       return (nb_super_shape){.levels = {.lo = 0, .hi = 3, .first = -0.5f, .last = 1, .step = 0.5f}, .size = 16, .s_max = 15, .m_max = 15,
@@ -72,7 +71,7 @@ static nb_super_plan plain_mins(const nb_super_shape *shape, const float *x) {
 }
 
 void nb_encode_256(nb_type type, bool search, const float *x, const float *w, void *block) {
-  const nb_super_shape shape = shape_of(type);
+  const nb_super_shape shape = nb_shape_256(type);
   const nb_super_plan plan = shape.m_max ? (search ? nb_search_mins(&shape, x, w) : plain_mins(&shape, x))
                                          : (search ? nb_search_signed(&shape, x, w) : plain_signed(&shape, x));
   nb_codes256 codes = {.d = nb_half_bits(plan.d), .dmin = nb_half_bits(plan.dmin)};

@@ -5,9 +5,8 @@
 
 #include "../kernels/unpack.h"
 #include "blocks.h"
-#include "search.h"
 
-static nb_levels levels_of(nb_type type) {
+nb_levels nb_levels_32(nb_type type) {
   switch (type) {
     case NB_TYPE_Q4_0: return (nb_levels){.lo = -8, .hi = 7, .first = 3.5f, .last = 10, .step = 0.125f, .fine = 0.22f};
     case NB_TYPE_Q4_1: return (nb_levels){.lo = 0, .hi = 15, .first = -0.5f, .last = 3, .step = 0.5f};
@@ -41,7 +40,7 @@ static nb_line searched_line(const nb_levels *levels, bool mins, const float *x,
 }
 
 void nb_encode_32(nb_type type, bool search, const float *x, const float *w, void *block) {
-  const nb_levels levels = levels_of(type);
+  const nb_levels levels = nb_levels_32(type);
   const bool mins = nb_has_mins(type);
   const nb_line line = search ? searched_line(&levels, mins, x, w) : plain_line(&levels, mins, x);
   nb_codes32 codes = {.d = nb_half_bits(line.d), .m = nb_half_bits(line.m)};

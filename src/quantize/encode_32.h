@@ -5,8 +5,12 @@
 #include <stdbool.h>
 
 #include "../format/types.h"
+#include "search.h"
 
 // x [32] within +-NB_LARGEST, w [32] > 0; without `search` the plain way, which does not look at w.
 void nb_encode_32(nb_type type, bool search, const float *x, const float *w, void *block);
+
+// What the type's weights may be, and how its scales are searched.
+nb_levels nb_levels_32(nb_type type);
 
 #endif

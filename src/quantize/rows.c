@@ -4,6 +4,7 @@
 
 #include "../base/mem.h"
 #include "../kernels/kernels.h"
+#include "hqq.h"
 
 typedef struct row_result {
   double error, norm, weighted_error, weighted_norm;
@@ -39,7 +40,9 @@ static void do_row(const rows_job *job, size_t row, float *x, float *decoded) {
     r->bad = i;
     return;
   }
-  nb_encode_row(c->to, c->method, x, c->importance, c->cols, c->out + row * out.row_bytes);
+  const nb_hqq_options hqq = nb_hqq_defaults();
+  if (c->hqq && nb_type_get(c->to)->block_size > 1) nb_hqq_row(c->to, &hqq, x, c->cols, c->out + row * out.row_bytes);
+  else nb_encode_row(c->to, c->method, x, c->importance, c->cols, c->out + row * out.row_bytes);
   nb_dequantize_row(&out, row, decoded);
   for (size_t i = 0; i < c->cols; i++) {
     const double norm = (double)x[i] * (double)x[i], rest = (double)x[i] - (double)decoded[i], error = rest * rest;
@@ -60,8 +63,7 @@ static void work(nb_share *share, void *arg) {
 void nb_requantize_rows(nb_team *team, const nb_rows_call *call, nb_rows_result *result) {
   rows_job job = {call, call->scratch, NULL, stride_of(call->cols)};
   job.floats = (float *)(void *)((uint8_t *)call->scratch + nb_align_up(call->rows * sizeof(row_result), 16));
-  if (team) nb_team_run(team, work, &job);
-  else work(&(nb_share){.n = 1}, &job);
+  nb_team_run(team, work, &job);
   *result = (nb_rows_result){.finite = true};
   for (size_t i = 0; i < call->rows; i++) {
     const row_result *r = &job.results[i];

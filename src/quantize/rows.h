@@ -16,6 +16,7 @@ typedef struct nb_rows_result {
 typedef struct nb_rows_call {
   nb_type from, to;  // with block sizes that divide cols; aligned as kernels.h and encode.h say
   nb_encode_method method;
+  bool hqq;          // in place of the method where `to` has blocks, see hqq.h; importance is not looked at then
   const uint8_t *in;
   uint8_t *out;
   size_t rows, cols;
