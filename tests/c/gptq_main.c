@@ -1,7 +1,8 @@
 // Matrices of floats to blocks by GPTQ, AWQ, HQQ and what they are compared with (tests/reference/gptq.py).
-//   gptq TYPE METHOD COLS W H OUT [name=value …]      files: f32 [rows, cols]; f32 [cols, cols]; what W' is, f32 [rows, cols] (-: nothing)
-// METHOD: search, static, groups, best (src/quantize/gptq.h), hqq, awq; awq+search and so on: both. Options: scales=rtn|search|large damping=N alpha=N
-// refine=N threads=N cross=FILE shrink=N rows=N (tried by awq). Prints one line of JSON; `hash` is that of the blocks.
+//   gptq TYPE METHOD COLS W H [name=value …]      files: f32 [rows, cols]; f32 [cols, cols]
+// METHOD: search, static, groups, best (src/quantize/gptq.h), hqq; awq+search and so on: with AWQ's scales. Options: scales=rtn|search|large damping=N
+// alpha=N refine=N threads=N cross=FILE shrink=N rows=N (tried by AWQ) under=FILE (another H, up to four).
+// Prints one line of JSON; `under` are the errors relative to the output's energy under each of these, `hash` is that of the blocks.
 #define _DEFAULT_SOURCE  // clock_gettime
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,8 +10,8 @@
 #include <time.h>
 
 #include "../../src/base/mem.h"
-#include "../../src/kernels/kernels.h"
 #include "../../src/quantize/awq.h"
+#include "../../src/quantize/error.h"
 #include "../../src/quantize/gptq.h"
 #include "../../src/quantize/hqq.h"
 #include "team_threads.h"
@@ -20,7 +21,8 @@ typedef struct arguments {
   unsigned threads;
   size_t rows_tried;
   float shrink;
-  const char *cross;
+  const char *cross, *under[4];
+  int n_under;
 } arguments;
 
 static void fail(const char *what, const char *about) {
@@ -65,18 +67,19 @@ static float *read_floats(const char *path, size_t unit, size_t *units) {
 
 static arguments parse(int argc, char **argv) {
   arguments a = {.options = nb_gptq_defaults(), .threads = 1};
-  for (int i = 7; i < argc; i++) {
+  for (int i = 6; i < argc; i++) {
     char *value = strchr(argv[i], '=');
     if (!value) fail("not name=value", argv[i]);
     *value++ = 0;
     const char *name = argv[i];
-    if (!strcmp(name, "scales")) a.options.scales = !strcmp(value, "rtn") ? NB_ENCODE_RTN : !strcmp(value, "search") ? NB_ENCODE_SEARCH : NB_ENCODE_SEARCH_LARGE;
+    if (!strcmp(name, "scales")) a.options.scales = !strcmp(value, "rtn") ? NB_ENCODE_RTN : !strcmp(value, "large") ? NB_ENCODE_SEARCH_LARGE : NB_ENCODE_SEARCH;
     else if (!strcmp(name, "damping")) a.options.damping = strtof(value, NULL);
     else if (!strcmp(name, "alpha")) a.options.alpha = strtof(value, NULL);
     else if (!strcmp(name, "refine")) a.options.refine = (unsigned)strtoul(value, NULL, 10);
     else if (!strcmp(name, "threads")) a.threads = (unsigned)strtoul(value, NULL, 10);
     else if (!strcmp(name, "shrink")) a.shrink = strtof(value, NULL);
     else if (!strcmp(name, "rows")) a.rows_tried = strtoul(value, NULL, 10);
+    else if (!strcmp(name, "under") && a.n_under < 4) a.under[a.n_under++] = value;
     else if (!strcmp(name, "cross")) a.cross = value;
     else fail("not an option", name);
   }
@@ -96,26 +99,30 @@ static void scale(const arguments *a, nb_team *team, nb_type type, float *w, siz
   printf("{\"exponent\": %g, ", (double)report.exponent);
 }
 
-static void write_values(const char *path, nb_type type, const uint8_t *blocks, size_t rows, size_t cols, const float *scales) {
-  FILE *f = fopen(path, "wb");
-  if (!f) fail("cannot be written", path);
-  float *y = take(cols * sizeof *y);
-  const nb_type_info *info = nb_type_get(type);
-  const nb_matrix m = {.data = blocks, .type = type, .rows = rows, .cols = cols, .row_bytes = cols / info->block_size * info->block_bytes};
-  for (size_t r = 0; r < rows; r++) {
-    nb_dequantize_row(&m, r, y);
-    for (size_t j = 0; j < cols; j++) y[j] /= scales[j];
-    if (fwrite(y, sizeof *y, cols, f) != cols) fail("cannot be written", path);
-  }
-  if (fclose(f)) fail("cannot be written", path);
-  free(y);
+// tr((W - W') H (W - W')^T) / tr(W H W^T) with the H of a file; w and the blocks may be scaled.
+static double error_under(const char *path, nb_team *team, nb_type type, const float *w, const uint8_t *blocks, size_t rows, size_t cols,
+                          const float *scales) {
+  size_t n;
+  float *h = read_floats(path, cols, &n);
+  if (n != cols) fail("not [cols, cols]", path);
+  nb_awq_scale_moments(h, cols, scales);
+  double *errors = take(rows * sizeof *errors);
+  void *scratch = take(nb_error_scratch_bytes(cols, nb_team_size(team)));
+  nb_output_errors(team, type, w, blocks, rows, cols, h, NULL, scratch, errors);
+  const double error = nb_sum_errors(errors, rows);
+  nb_output_errors(team, type, w, NULL, rows, cols, h, NULL, scratch, errors);
+  const double energy = nb_sum_errors(errors, rows);
+  free(scratch);
+  free(errors);
+  free(h);
+  return error / energy;
 }
 
 static const char *const WAYS[] = {"search", "static", "groups", "best"};
 
 int main(int argc, char **argv) {
-  if (argc < 7) {
-    fprintf(stderr, "usage: gptq TYPE search|static|groups|best|hqq|awq+… COLS W H OUT [name=value …]\n");
+  if (argc < 6) {
+    fprintf(stderr, "usage: gptq TYPE search|static|groups|best|hqq|awq+… COLS W H [name=value …]\n");
     return 2;
   }
   arguments a = parse(argc, argv);
@@ -154,9 +161,10 @@ int main(int argc, char **argv) {
            r->error, (double)r->damping, r->dead, r->rows_search, r->rows_static, r->rows_groups);
     free(scratch);
   }
-  printf("\"seconds\": %.4f, \"hash\": \"%016llx\"}\n", seconds() - start, (unsigned long long)nb_hash(out, rows * row_bytes, 0));
+  printf("\"seconds\": %.4f, \"under\": [", seconds() - start);
+  for (int i = 0; i < a.n_under; i++) printf("%s%.6g", i ? ", " : "", error_under(a.under[i], t.team, type, w, out, rows, cols, scales));
+  printf("], \"hash\": \"%016llx\"}\n", (unsigned long long)nb_hash(out, rows * row_bytes, 0));
   team_end(&t);
-  if (strcmp(argv[6], "-")) write_values(argv[6], type, out, rows, cols, scales);
   free(scales);
   free(out);
   free(cross);

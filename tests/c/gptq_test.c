@@ -26,7 +26,8 @@ static void free_problem(problem *p) {
 }
 
 // With scratch memory that ends where it should.
-static nb_status encode(nb_team *team, const nb_gptq_options *o, size_t cols, const float *h, const float *cross, nb_gptq_matrix *m, size_t n, nb_error *err) {
+static nb_status encode(nb_team *team, const nb_gptq_options *o, size_t cols, const float *h, const float *cross, nb_gptq_matrix *m, size_t n,
+                        nb_error *err) {
   tight scratch = tight_new((size_t)nb_gptq_scratch_bytes(o, cols, m, n, nb_team_size(team)));
   const nb_status s = nb_gptq(team, o, cols, h, cross, m, n, scratch.p, err);
   tight_free(&scratch);

@@ -6,7 +6,7 @@
 FILE of --program is tests/c/gptq_main.c, built (build/native-release/gptq_main). Two sets of matrices:
   gaussian   128 x 512 Gaussian weights; inputs of which a few directions carry most and whose channels differ in size
   model      with --model (a GGUF in F16) and --tokens (what `nibble tokenize --json` prints): every matrix of its layers with the inputs it gets in
-             the model, 8,192 tokens in chunks of 256; the errors are means over the matrices
+             the model, 4,096 tokens in chunks of 256; the errors are means over the matrices
 For each method two figures, in thousandths: under the second moments of the samples that it worked on, and under those of others (as many tokens that
 follow in FILE). The second is what counts. Needs python3-numpy.
 """
@@ -22,7 +22,8 @@ from plain_gptq import correlated
 
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 METHODS = {
-    'rtn': ('search', 'scales=rtn', 'refine=0'), 'hqq': ('hqq',), 'search': ('search', 'refine=0'), 'large': ('search', 'scales=large', 'refine=0'),
+    'rtn': ('search', 'scales=rtn', 'refine=0'), 'hqq': ('hqq',), 'search': ('search', 'refine=0'),
+    'large': ('search', 'scales=large', 'refine=0'),
     'awq': ('awq+search', 'refine=0'), 'gptq/rtn': ('static', 'scales=rtn', 'refine=0'), 'static': ('static', 'refine=0'), 'groups': ('groups', 'refine=0'),
     'refined': ('search', 'refine=2'), 'best': ('best', 'refine=2'), 'awq+best': ('awq+best', 'refine=2'),
 }
@@ -55,8 +56,8 @@ def model_problems(path, tokens):
     for half in range(2):
         for tap in taps.values():
             tap.h = 0
-        for c in range(32):
-            at = (half * 32 + c) * 256
+        for c in range(16):
+            at = (half * 16 + c) * 256
             model.logits([model.bos] + tokens[at + 1:at + 256] if model.bos is not None else tokens[at:at + 256])
         moments.append({n: tap.h for n, tap in taps.items()})
     return [(n, taps[n].w.astype(np.float32), moments[0][n], moments[1][n]) for n in names]
@@ -67,10 +68,6 @@ def gaussian_problem():
     x = correlated(r, 16384, 512, spread=0.7)
     halves = [part.astype(np.float64) for part in (x[:8192], x[8192:])]
     return [('', (0.03 * r.standard_normal((128, 512))).astype(np.float32), *(part.T @ part for part in halves))]
-
-
-def relative(d, w, h):
-    return float(((d @ h) * d).sum() / ((w @ h) * w).sum())
 
 
 def main():
@@ -89,15 +86,15 @@ def main():
         sets['model'] = model_problems(o.model, json.load(open(o.tokens))['tokens'])
     print(f'{"":9s}{"type":8s}' + ''.join(f'{m:>16s}' for m in methods))
     with tempfile.TemporaryDirectory() as folder:
-        files = {n: os.path.join(folder, n) for n in 'why'}
+        files = {n: os.path.join(folder, n) for n in ('w', 'h', 'other')}
 
         def errors(kind, method, w, h, other):
             w.astype('<f4').tofile(files['w'])
             h.astype('<f4').tofile(files['h'])
+            other.astype('<f4').tofile(files['other'])
             how, *rest = METHODS[method]
-            subprocess.run([o.program, kind, how, str(w.shape[1]), files['w'], files['h'], files['y'], 'shrink=' + o.shrink, *rest], check=True, capture_output=True)
-            d = w.astype(np.float64) - np.fromfile(files['y'], '<f4').reshape(w.shape)
-            return np.array([relative(d, w, h), relative(d, w, other)])
+            command = [o.program, kind, how, str(w.shape[1]), files['w'], files['h'], 'under=' + files['h'], 'under=' + files['other'], 'shrink=' + o.shrink]
+            return np.array(json.loads(subprocess.run(command + rest, check=True, capture_output=True).stdout)['under'])
 
         for label, problems in sets.items():
             for kind in o.types.split(','):
