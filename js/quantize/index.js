@@ -2,6 +2,7 @@
  * `nibble-llm/quantize`: models made smaller. Runs in Node and in workers of pages.
  */
 export { quantize } from './quantize.js'
+export { analyze } from './analyze.js'
 export { openCheckpoint } from './checkpoint.js'
 export { GgufWriter } from './gguf-writer.js'
 export { memorySink } from './sinks.js'
@@ -16,6 +17,9 @@ export { NibbleError, isNibbleError } from '../errors.js'
  * @typedef {import('./quantize.js').QuantizeOptions} QuantizeOptions
  * @typedef {import('./quantize.js').QuantizeProgress} QuantizeProgress
  * @typedef {import('./quantize.js').QuantizeResult} QuantizeResult
+ * @typedef {import('./analyze.js').Analysis} Analysis
+ * @typedef {import('./analyze.js').AnalyzeOptions} AnalyzeOptions
+ * @typedef {import('./target.js').Target} Target
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
  * @typedef {import('./gguf-writer.js').Sink} Sink
  * @typedef {import('./imatrix.js').Imatrix} Imatrix
