@@ -18,10 +18,10 @@ import { random, tinyModel } from './tiny-model.js'
 const run = promisify(execFile)
 const CLI = fileURLToPath(new URL('../../js/cli.js', import.meta.url))
 const ORIGINAL = EMBEDDED.replace('Q4_0', 'F16')
-const SMALL = { n_layers: 2, d_ff: 256, n_vocab: 384, n_ctx: 64, type: 'F16' }
+const SMALL = { n_layers: 1, d_ff: 256, n_vocab: 384, n_ctx: 64, type: 'F16' }
 const TEXT = readFileSync(new URL('../vectors/text.txt', import.meta.url), 'utf8').slice(0, 6000)
 const calibration = { text: TEXT, name: 'text', samples: 8, ctx: 64 }
-const options = { threads: 1, candidates: ['Q4_0', 'Q8_0'], sensitivitySamples: 4 }
+const options = { threads: 1, candidates: ['Q4_0', 'Q8_0'], sensitivitySamples: 2 }
 
 /** @type {string} */ let folder
 before(async () => { folder = await mkdtemp(join(tmpdir(), 'nibble-analyze-')) })
@@ -88,14 +88,12 @@ describe('with a text', () => {
     const first = await analyze(tiny(), { ...options, calibration }), second = await analyze(tiny(), { ...options, calibration })
     assert.deepEqual(first, second)
     for (const t of first.tensors) assert.ok(Number(t.sensitivity) >= 0 && Number(t.noise) > 0 && Number(t.kld) >= 0, t.name)
-    assert.equal(first.calibration?.samples, 4)
-    // A head whose weights are all 0 gives no logits: nothing before it matters.
+    assert.equal(first.calibration?.samples, 2)
+    // What is multiplied by zeros does not matter.
     const checkpoint = await openCheckpoint(tiny()), { read } = checkpoint
-    checkpoint.read = async (tensor, offset, length) => (tensor.name === 'blk.1.ffn_down.weight' ? new Uint8Array(length) : read.call(checkpoint, tensor, offset, length))
+    checkpoint.read = async (tensor, offset, length) => (tensor.name === 'blk.0.ffn_down.weight' ? new Uint8Array(length) : read.call(checkpoint, tensor, offset, length))
     const { tensors } = await analyze(checkpoint, { ...options, calibration }), of = (/** @type {string} */ name) => tensors.find((t) => t.name === name)?.sensitivity
-    assert.equal(of('blk.1.ffn_up.weight'), 0)
-    assert.equal(of('blk.1.ffn_gate.weight'), 0)
-    assert.ok(Number(of('blk.1.attn_v.weight')) > 0)
+    for (const name of ['ffn_up', 'ffn_gate']) assert.ok(Number(of(`blk.0.${name}.weight`)) < 1e-3 * Number(of('blk.0.attn_v.weight')), name)
   })
   test('what was measured before a run was killed is not measured again', async () => {
     /** @type {string[]} */
@@ -104,7 +102,7 @@ describe('with a text', () => {
     const whole = await analyze(tiny(), { ...options, calibration, journal }), before = lines.length
     assert.deepEqual(await analyze(tiny(), { ...options, calibration, journal }), whole)
     assert.equal(lines.length, before)
-    lines = lines.slice(0, 20)
+    lines = lines.slice(0, 12)
     const seen = new Set(lines)
     assert.deepEqual(await analyze(tiny(), { ...options, calibration, journal }), whole)
     assert.ok(lines.length === before && [...seen].every((line) => lines.includes(line)))
@@ -113,12 +111,12 @@ describe('with a text', () => {
   })
   test('bits go where the model minds errors', async () => {
     const sensitivity = await analyze(tiny(), { ...options, calibration })
-    for (const t of sensitivity.tensors) t.sensitivity = t.name === 'blk.1.ffn_down.weight' ? 1000 : 1
+    for (const t of sensitivity.tensors) t.sensitivity = t.name === 'blk.0.ffn_down.weight' ? 1000 : 1
     const sink = memorySink(), result = await quantize(tiny(), sink, { threads: 1, method: 'rtn', target: { bpw: 5 }, sensitivity })
-    assert.equal(result.tensors.find((t) => t.name === 'blk.1.ffn_down.weight')?.to, 'Q8_0')
+    assert.equal(result.tensors.find((t) => t.name === 'blk.0.ffn_down.weight')?.to, 'Q8_0')
     assert.equal(result.mix?.sensitivity, 'measured')
     assert.deepEqual(result.mix?.candidates, ['Q4_0', 'Q8_0'])
-    assert.equal(result.tensors.find((t) => t.name === 'blk.1.ffn_down.weight')?.sensitivity, 1000)
+    assert.equal(result.tensors.find((t) => t.name === 'blk.0.ffn_down.weight')?.sensitivity, 1000)
   })
   test('an analysis of another model, a damaged or an incomplete one is refused', async () => {
     const good = await analyze(tiny(), { ...options, calibration })
@@ -146,7 +144,7 @@ describe('the command', () => {
     await writeFile(text, TEXT)
     const { stdout } = await cli('analyze', model, '--calibration', text, '-o', out, '--samples', '8', '--ctx', '64', '--sensitivity-samples', '2', '--threads', '1')
     assert.match(stdout, /sensitivity .*IQ4_NL/)
-    assert.match(stdout, /blk\.1\.ffn_down\.weight/)
+    assert.match(stdout, /blk\.0\.ffn_down\.weight/)
     assert.ok(!existsSync(`${out}.part.jsonl`))
     const { stdout: json } = await cli('quantize', model, join(folder, 'b.gguf'), '--target-bpw', '5.5', '--sensitivity', out, '--threads', '1', '--json')
     const result = JSON.parse(json)
