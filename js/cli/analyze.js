@@ -47,6 +47,7 @@ export default {
     imatrix: { type: 'string', value: 'F', help: 'importance matrix; else it is measured on the calibration text' },
     samples: { type: 'integer', value: 'N', default: 256, help: 'pieces of the text for that, at most (default 256)' },
     'sensitivity-samples': { type: 'integer', value: 'N', default: SENSITIVITY_SAMPLES, help: `pieces that the model runs on for each tensor (default ${SENSITIVITY_SAMPLES})` },
+    'sensitivity-passes': { type: 'string', value: 'P', default: 'auto', help: 'each: every tensor by itself; shared: layers and kinds of matrices as a whole, far fewer; auto (default): each up to 100' },
     ctx: { type: 'integer', value: 'N', default: 512, help: 'tokens of each (default 512)' },
     'parse-special': { type: 'boolean', help: 'control tokens spelled out in the text become those tokens' },
     threads: { type: 'integer', value: 'N', help: 'threads (default: one for each core)' },
@@ -61,7 +62,7 @@ export default {
     let r
     try {
       r = await analyze(source, {
-        method: values.method, imatrix: values.imatrix, sensitivitySamples: values['sensitivity-samples'], threads: values.threads ?? 'auto', variant: values.variant, signal, journal,
+        method: values.method, imatrix: values.imatrix, sensitivitySamples: values['sensitivity-samples'], sensitivityPasses: values['sensitivity-passes'], threads: values.threads ?? 'auto', variant: values.variant, signal, journal,
         ...(values.candidates !== undefined && { candidates: listOf(values.candidates) }),
         ...(values.calibration !== undefined && {
           calibration: { text: await readText(values.calibration), name: values.calibration, samples: values.samples, ctx: values.ctx, parseSpecial: values['parse-special'] },

@@ -49,8 +49,8 @@ function targetOf(values) {
 }
 
 /** @param {import('../quantize/target.js').MixResult} mix */
-const mixLine = ({ bytes, budget_bytes, predicted, sensitivity, exact }) =>
-  `the mix takes ${bytes} of ${budget_bytes} bytes${exact ? '; no other one of these types loses less' : ''}${sensitivity === 'measured' ? `; divergence of about ${predicted.toPrecision(3)} expected from the search` : ''}\n`
+const mixLine = ({ bytes, budget_bytes, predicted, exact }) =>
+  `the mix takes ${bytes} of ${budget_bytes} bytes${exact ? '; no other one of these types loses less' : ''}${predicted !== undefined ? `; divergence of about ${predicted.toPrecision(3)} expected from the search` : ''}\n`
 
 /** The types that the weights have in the result, the most common first. @param {import('../quantize/quantize.js').TensorResult[]} tensors */
 function shares(tensors) {
@@ -90,6 +90,7 @@ export default {
     candidates: { type: 'string', value: 'LIST', help: `types to choose from for the target (default ${CANDIDATES.join(',')}: those that run fast)` },
     sensitivity: { type: 'string', value: 'F', help: 'what `nibble analyze -o F` found; else it is found first' },
     'sensitivity-samples': { type: 'integer', value: 'N', default: SENSITIVITY_SAMPLES, help: `samples that the model runs on for each tensor, to find how much it minds (default ${SENSITIVITY_SAMPLES})` },
+    'sensitivity-passes': { type: 'string', value: 'P', default: 'auto', help: 'each: every tensor by itself; shared: layers and kinds of matrices as a whole, far fewer; auto (default): each up to 100' },
     'output-tensor-type': { type: 'string', value: 'TYPE', help: 'the type of output.weight' },
     'token-embedding-type': { type: 'string', value: 'TYPE', help: 'the type of token_embd.weight' },
     pure: { type: 'boolean', help: 'no mix: all matrices in one type' },
@@ -114,7 +115,7 @@ export default {
     let r
     try {
       r = await quantize(input, output, {
-        ...(target ? { target, sensitivitySamples: values['sensitivity-samples'] } : { type: values.type }),
+        ...(target ? { target, sensitivitySamples: values['sensitivity-samples'], sensitivityPasses: values['sensitivity-passes'] } : { type: values.type }),
         ...(values.candidates !== undefined && { candidates: listOf(values.candidates) }),
         ...(values.sensitivity !== undefined && { sensitivity: await readJson(values.sensitivity) }), method: values.method, imatrix: values.imatrix, tensorTypes: (values['tensor-type'] ?? []).map(tensorType),
         outputTensorType: values['output-tensor-type'], tokenEmbeddingType: values['token-embedding-type'], pure: values.pure,

@@ -8,6 +8,7 @@ import { measureImatrix } from './calibration.js'
 import { openCheckpoint } from './checkpoint.js'
 import { ENCODE, RowEncoder } from './encode.js'
 import { quantizeEngine } from './engine.js'
+import { fitGroups, groupsOf } from './groups.js'
 import { checkImatrix, readImatrix } from './imatrix.js'
 import { fingerprint, sha256 } from './journal.js'
 import { isMatrix, weightsOf } from './plan.js'
@@ -34,7 +35,7 @@ import { typeInfo } from './types.js'
  * @property {number} parameters
  * @property {string} method  by which the types' errors come about: search, rtn or hqq
  * @property {string[]} candidates
- * @property {{name: string, samples: number, n_ctx: number, predictions: number}} [calibration]  what sensitivities were measured on
+ * @property {{name: string, samples: number, n_ctx: number, predictions: number, passes: 'each' | 'shared'}} [calibration]  what sensitivities were measured on
  * @property {{offset: number, slope: number, checks: {type: string, sum: number, kld: number}[]}} [prediction]  of the divergence of a mix: offset + slope * the
  *   sum of sensitivity times error. The offset is what activations in whole numbers cost; checks: all matrices in one type, by which both were found
  * @property {TensorAnalysis[]} tensors  matrices that can be quantized
@@ -46,6 +47,8 @@ import { typeInfo } from './types.js'
  * @property {import('./calibrated.js').CalibrationText} [calibration]  measures sensitivities, and importance where no matrix of it is given
  * @property {Imatrix | import('../source.js').SingleSource} [imatrix]
  * @property {number} [sensitivitySamples]  of the calibration text, that the model is run on for each tensor (default 8)
+ * @property {'each' | 'shared' | 'auto'} [sensitivityPasses]  whether every tensor is measured by itself, or layers and kinds of matrices as a whole, which takes
+ *   far fewer passes and costs some accuracy; auto (the default): shared where there are more than 100 matrices
  * @property {AbortSignal} [signal]
  * @property {(progress: AnalyzeProgress) => void} [onProgress]
  * @property {(text: string) => void} [onNote]
@@ -57,6 +60,8 @@ import { typeInfo } from './types.js'
  */
 
 export const SENSITIVITY_SAMPLES = 8
+/** Up to so many matrices each is measured by itself. */
+const MOST_EACH = 100
 /** Samples by which importance is measured, where nothing else is said. */
 const IMPORTANCE_SAMPLES = 64
 /** Types in which the whole model is tried: the first that is there of each list. The error of the first is next to nothing. */
@@ -131,8 +136,9 @@ class Earlier {
  * @returns {Promise<Analysis>}
  */
 export async function analyzeWith(engine, checkpoint, options) {
-  const { calibration, method = 'search', signal, onNote, onProgress, sensitivitySamples = SENSITIVITY_SAMPLES } = options
+  const { calibration, method = 'search', signal, onNote, onProgress, sensitivitySamples = SENSITIVITY_SAMPLES, sensitivityPasses = 'auto' } = options
   if (!Number.isInteger(sensitivitySamples) || sensitivitySamples < 1) throw new NibbleError('E_ARGUMENT', `sensitivitySamples must be a whole number of at least 1, not ${sensitivitySamples}`)
+  if (!['each', 'shared', 'auto'].includes(sensitivityPasses)) throw new NibbleError('E_ARGUMENT', `sensitivityPasses must be each, shared or auto, not '${sensitivityPasses}'`)
   const candidates = candidatesOf(options.candidates).filter((type) => typeInfo(type).weights > 1)
   const encoder = new RowEncoder(engine), how = method === 'rtn' ? ENCODE.rtn : method === 'hqq' ? ENCODE.hqq : ENCODE.search
   const matrices = checkpoint.tensors.filter(isMatrix)
@@ -161,7 +167,7 @@ export async function analyzeWith(engine, checkpoint, options) {
     const model = await fingerprint(checkpoint, 'analysis')
     const importance = await Promise.all([...imatrix?.entries ?? []].map(async ([name, { sums, counts }]) => [name, await sha256(new Uint8Array(sums.slice().buffer)), [...counts]]))
     const asked = {
-      model, candidates, method, importance, ...(calibration && { ...calibration, text: await sha256(new TextEncoder().encode(calibration.text)), sensitivitySamples }),
+      model, candidates, method, importance, ...(calibration && { ...calibration, text: await sha256(new TextEncoder().encode(calibration.text)), sensitivitySamples, sensitivityPasses }),
     }
     const earlier = new Earlier(options.journal, await sha256(new TextEncoder().encode(JSON.stringify(asked))))
     await earlier.open()
@@ -188,15 +194,23 @@ export async function analyzeWith(engine, checkpoint, options) {
     const measure = async () => sensitivity ??= await Sensitivity.create(encoder, checkpoint, {
       calibration, samples: sensitivitySamples, threads: engine.threads, variant: options.variant, wasm: options.wasm, signal, onNote: note,
     })
-    for (const [i, tensor] of matrices.entries()) {
-      tell('sensitivity', tensor.name, i, matrices.length)
-      Object.assign(tensors[i], await earlier.get(`sensitivity ${tensor.name}`, async () => (await measure()).measure(tensor, entryOf(tensor.name))))
+    const passes = sensitivityPasses === 'auto' ? (matrices.length > MOST_EACH ? 'shared' : 'each') : sensitivityPasses
+    const groups = passes === 'shared' ? groupsOf(matrices.map((t) => t.name)) : matrices.map(({ name }) => ({ name, members: [name] }))
+    if (passes === 'shared' && sensitivityPasses === 'auto') note(`sensitivities of ${matrices.length} matrices are fitted to ${groups.length} measurements, of layers and of kinds of matrices`)
+    const sums = []
+    for (const [i, { name, members }] of groups.entries()) {
+      tell('sensitivity', name, i, groups.length)
+      const found = await earlier.get(`sensitivity ${name}`, async () => (await measure()).measure(matrices.filter((t) => members.includes(t.name)), entryOf))
+      sums.push({ members, sensitivity: found.sensitivity })
+      if (passes === 'each') Object.assign(tensors[i], found)
     }
-    tell('sensitivity', 'of all', matrices.length, matrices.length)
+    const fitted = fitGroups(sums)
+    if (passes === 'shared') for (const t of tensors) t.sensitivity = fitted.get(t.name)
+    tell('sensitivity', 'all together', groups.length, groups.length)
     const prediction = await earlier.get('prediction', async () => predictionOf(await measure(), { encoder, checkpoint, tensors, entryOf, method: how }))
     const about = await earlier.get('calibration', async () => {
       const { reference } = await measure()
-      return { name: calibration.name ?? '', samples: reference.chunks.length, n_ctx: reference.n_ctx, predictions: reference.positions.length }
+      return { name: calibration.name ?? '', samples: reference.chunks.length, n_ctx: reference.n_ctx, predictions: reference.positions.length, passes }
     })
     return { ...result, calibration: about, prediction }
   } finally {
@@ -233,7 +247,7 @@ async function predictionOf(measured, { encoder, checkpoint, tensors, entryOf, m
 const SPREAD = { min: 'number', max: 'number', rms: 'count', outliers: 'count', kurtosis: 'number' }
 const SHAPE = {
   kind: 'string', version: 'number', input: 'string', model: 'hash', parameters: 'count', method: 'string', candidates: ['string'], notes: ['string'],
-  'calibration?': { name: 'string', samples: 'count', n_ctx: 'count', predictions: 'count' },
+  'calibration?': { name: 'string', samples: 'count', n_ctx: 'count', predictions: 'count', passes: 'string' },
   'prediction?': { offset: 'count', slope: 'count', checks: [{ type: 'string', sum: 'count', kld: 'count' }] },
   tensors: [{
     name: 'string', shape: ['count'], type: 'string', ...SPREAD, errors: { '*': { error: 'count', weighted_error: 'count' } },

@@ -36,6 +36,7 @@ import { checkTarget, chooseMix } from './target.js'
  * @property {import('./analyze.js').Analysis} [sensitivity]  what analyze() found; without it the model is analysed first, with sensitivities where there is a
  *   calibration text
  * @property {number} [sensitivitySamples]  of the calibration text, for that (default 8)
+ * @property {import('./analyze.js').AnalyzeOptions['sensitivityPasses']} [sensitivityPasses]
  * @property {(progress: import('./analyze.js').AnalyzeProgress) => void} [onAnalysis]
  * @property {Imatrix | import('../source.js').SingleSource} [imatrix]  importance of the columns of matrices, or the file that has it
  * @property {boolean} [dryRun]  plan and estimate only; the destination is not touched

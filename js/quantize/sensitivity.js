@@ -101,17 +101,17 @@ export class Sensitivity {
   }
 
   /**
-   * How much the model minds an error of a tensor.
-   * @param {Tensor} tensor @param {ImatrixEntry | undefined} importance
-   * @returns {Promise<Measured>}
+   * How much the model minds errors of tensors. Noise of several is independent, so that what it costs adds up.
+   * @param {Tensor[]} tensors @param {(name: string) => ImatrixEntry | undefined} entryOf
+   * @returns {Promise<Measured>} noise: the mean of theirs
    */
-  async measure(tensor, importance) {
+  async measure(tensors, entryOf) {
     let size = NOISE
     for (let t = 1; ; t++) {
-      const noise = this.noisy(tensor, size, importance)
-      const { mean, error } = await this.divergence(new Map([[tensor.name, noise]]))
-      if (!Number.isFinite(mean)) throw new NibbleError('E_FORMAT', `${this.checkpoint.name} gives no numbers on the calibration text when ${tensor.name} is a little other; the model is damaged`)
-      const relative = noise.sums.weighted > 0 ? noise.sums.weightedNoise / noise.sums.weighted : 0
+      const noise = new Map(tensors.map((tensor) => [tensor.name, this.noisy(tensor, size, entryOf(tensor.name))]))
+      const { mean, error } = await this.divergence(noise)
+      if (!Number.isFinite(mean)) throw new NibbleError('E_FORMAT', `${this.checkpoint.name} gives no numbers on the calibration text when ${tensors[0].name} is a little other; the model is damaged`)
+      const parts = [...noise.values()].map(({ sums }) => (sums.weighted > 0 ? sums.weightedNoise / sums.weighted : 0)), relative = parts.reduce((a, b) => a + b, 0) / parts.length
       const found = { sensitivity: relative > 0 ? mean / relative : 0, noise: relative, kld: mean, kld_error: error }
       const again = mean > MOST ? size * MOST / mean / 3 : mean < LEAST && size < MOST_NOISE ? Math.min(MOST_NOISE, size * Math.min(16, 3 * LEAST / Math.max(mean, 1e-9))) : 0
       if (!again || t === TRIES) return found

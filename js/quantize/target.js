@@ -24,8 +24,8 @@ import { isFloat, tensorBytes, typeInfo } from './types.js'
  * @typedef {object} MixResult
  * @property {number} budget_bytes  of the file, or of all tensors where the target is bits per weight  @property {number} bytes  that the mix takes of it
  * @property {'measured' | 'none'} sensitivity  whether errors of tensors were weighed by what the model loses for them
- * @property {number} predicted  divergence (nats a token) that the mix should have; without sensitivities the sum of relative errors
- * @property {number} bound  no mix of these types within the budget has a smaller one
+ * @property {number} [predicted]  divergence (nats a token) that the mix should have; where sensitivities are known
+ * @property {number} [bound]  no mix of these types within the budget has a smaller one
  * @property {boolean} exact  whether it is proven that there is no better mix
  * @property {string[]} candidates
  */
@@ -34,6 +34,12 @@ import { isFloat, tensorBytes, typeInfo } from './types.js'
 export const CANDIDATES = ['IQ4_XS', 'IQ4_NL', 'Q4_0', 'Q4_1', 'Q4_K', 'Q5_0', 'Q5_1', 'Q5_K', 'Q6_K', 'Q8_0']
 /** Smaller ones, which run slower. */
 const SMALLER = ['Q2_K', 'Q3_K']
+
+/**
+ * Where sensitivities are not known they are taken to rise with this power of a matrix's weights. On the original of demo/model mixes come out best with 3/4: with 1
+ * all matrices would get nearly the same type, with 0 large ones, such as the embedding, too few bits.
+ */
+const UNMEASURED = 0.75
 
 /** @param {string[]} [names] */
 export function candidatesOf(names = CANDIDATES) {
@@ -83,7 +89,7 @@ export function chooseMix(checkpoint, analysis, { target, pairs, candidates: nam
     if (type === tensor.type || isFloat(type)) return 0
     const about = known.get(tensor.name), error = about?.errors[type]
     if (!about || !error) throw new NibbleError('E_ARGUMENT', `the analysis does not tell what ${type} costs in ${tensor.name}; make it anew with this type among its candidates (\`nibble analyze … --candidates\`)`)
-    return error.weighted_error * (about.sensitivity ?? 1)
+    return error.weighted_error * (about.sensitivity ?? (weightsOf(tensor) / 1e5) ** UNMEASURED)
   }
   let fixed = 0
   for (const tensor of checkpoint.tensors) {
@@ -113,11 +119,11 @@ export function chooseMix(checkpoint, analysis, { target, pairs, candidates: nam
   items.forEach(({ tensor, options: list }, i) => types.set(tensor.name, list[choice[i]].type))
   const measured = analysis.tensors.some((t) => typeof t.sensitivity === 'number')
   const { offset = 0, slope = 1 } = analysis.prediction ?? {}
-  const predict = (/** @type {number} */ sum) => (measured ? offset + slope * (sum + fixed) : sum + fixed)
+  const predict = (/** @type {number} */ sum) => offset + slope * (sum + fixed)
   if (!exact) notes.push(`the mix is within ${(100 * (1 - (bound + fixed) / (loss + fixed))).toFixed(2)} % of the best there could be; it is not proven that there is no better one`)
   return {
     types, notes,
-    result: { budget_bytes: budget, bytes: bytes + others + header, sensitivity: measured ? 'measured' : 'none', predicted: predict(loss), bound: predict(bound), exact, candidates },
+    result: { budget_bytes: budget, bytes: bytes + others + header, sensitivity: measured ? 'measured' : 'none', ...(measured && { predicted: predict(loss), bound: predict(bound) }), exact, candidates },
   }
 }
 

@@ -11,6 +11,7 @@ import { promisify } from 'node:util'
 import { EMBEDDED } from '../../js/cli/common.js'
 import { load } from '../../js/index.js'
 import { GgufWriter, analyze, memorySink, openCheckpoint, quantize } from '../../js/quantize/index.js'
+import { fitGroups, groupsOf } from '../../js/quantize/groups.js'
 import { ggufStream } from '../../js/quantize/stream.js'
 import { strips } from '../../js/quantize/tensor-stats.js'
 import { random, tinyModel } from './tiny-model.js'
@@ -108,6 +109,25 @@ describe('with a text', () => {
     assert.ok(lines.length === before && [...seen].every((line) => lines.includes(line)))
     await analyze(tiny(), { ...options, calibration: { ...calibration, text: `${TEXT} more` }, journal })
     assert.notDeepEqual(lines[0], [...seen][0])
+  })
+  test('shared measurements: as many as there are layers and kinds, and sums come out as measured', async () => {
+    const shape = { n_layers: 3 }, each = await analyze(tiny(shape), { ...options, calibration }), { tensors, calibration: about, notes } = await analyze(tiny(shape), { ...options, calibration, sensitivityPasses: 'shared' })
+    assert.equal(about?.passes, 'shared')
+    assert.deepEqual(notes, each.notes)
+    const names = tensors.map((t) => t.name)
+    assert.equal(groupsOf(names).length, 3 + 7 + 2)
+    const sum = (/** @type {any[]} */ list, /** @type {RegExp} */ which) => list.filter((t) => which.test(t.name)).reduce((n, t) => n + t.sensitivity, 0)
+    for (const which of [/^blk\.0/, /^blk\.2/, /attn_v/, /ffn_down/, /^output/]) {
+      const ratio = sum(tensors, which) / sum(each.tensors, which)
+      assert.ok(ratio > 0.6 && ratio < 1.6, `${which} ${ratio}`)
+    }
+  })
+  test('a product of layer and kind is found exactly from its sums', () => {
+    const layers = [1, 5, 0.2], kinds = { 'attn_v.weight': 3, 'ffn_up.weight': 0.5 }, truth = new Map([['output.weight', 7]])
+    layers.forEach((u, l) => Object.entries(kinds).forEach(([kind, v]) => truth.set(`blk.${l}.${kind}`, u * v)))
+    const fitted = fitGroups(groupsOf([...truth.keys()]).map(({ members }) => ({ members, sensitivity: members.reduce((n, name) => n + Number(truth.get(name)), 0) })))
+    for (const [name, a] of truth) assert.ok(Math.abs(Number(fitted.get(name)) / a - 1) < 1e-9, name)
+    assert.deepEqual([...fitGroups([{ members: ['a', 'b'], sensitivity: 0 }]).values()], [0, 0])
   })
   test('bits go where the model minds errors', async () => {
     const sensitivity = await analyze(tiny(), { ...options, calibration })
