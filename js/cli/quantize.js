@@ -70,7 +70,7 @@ const table = (r) => r.tensors.map((t) =>
 export default {
   summary: 'makes a model smaller: weights in fewer bits, in a GGUF file that llama.cpp loads, too',
   usage: 'IN [OUT] (--type TYPE | --target-size SIZE | --target-bpw N) [options]',
-  details: `IN is a GGUF file in F32, F16 or BF16. TYPE is one of ${MIX_NAMES.join(', ')}: the mixes of llama.cpp (Q4_K, Q5_K, Q3_K mean the _M ones), which keep some\n` +
+  details: `IN is a GGUF file in F32, F16 or BF16, or a Hugging Face folder. TYPE is one of ${MIX_NAMES.join(', ')}: the mixes of llama.cpp (Q4_K, Q5_K, Q3_K mean the _M ones), which keep some\n` +
     'tensors in more bits; --pure puts all matrices in one type. With a target in place of a type every matrix gets the type by which the model loses the least\n' +
     'within that budget; a calibration text, or an analysis made with one, tells which tensors it minds (`nibble analyze`). A run that was interrupted goes on where it stood: give the same command again.',
   positionals: [1, 2],
@@ -110,7 +110,7 @@ export default {
     if (output === undefined && !values['dry-run']) throw new UsageError('OUT is missing')
     checkValidation(values)
     const prepared = values['dry-run'] ? { reference: undefined, seconds: 0 } : await prepareValidation(values, input, signal)
-    const bar = progressBar('quantizing')
+    const bar = progressBar('quantizing'), start = performance.now()
     /** @type {import('../quantize/quantize.js').QuantizeResult} */
     let r
     try {
@@ -132,12 +132,13 @@ export default {
     } finally {
       bar.end()
     }
+    const seconds = (performance.now() - start) / 1000
     if (!values.json) {
       if (values['dry-run'] || values.verbose) print(table(r))
       if (r.mix) print(mixLine(r.mix))
-      print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
+      print(values['dry-run'] ? `would be: ${summary(r)}\n` : `${output}: ${summary(r)}, in ${duration(r.wall_seconds)}${r.resumed ? ` (${(100 * r.resumed).toFixed(0)} % of it in an earlier run)` : ''}\n`)
     }
-    const more = values['dry-run'] ? {} : await finish({ values, input, output, result: r, prepared }, signal)
+    const more = values['dry-run'] ? {} : await finish({ values, input, output, result: r, seconds, prepared }, signal)
     return { ...r, ...(output !== undefined && { output }), ...more }
   },
 }

@@ -73,12 +73,13 @@ export async function prepareValidation(values, input, signal) {
  * @param {object} run
  * @param {Values} run.values  @param {string} run.input  @param {string} run.output
  * @param {import('../quantize/quantize.js').QuantizeResult} run.result
+ * @param {number} run.seconds  that quantizing took, in this run
  * @param {{reference: Reference | undefined, seconds: number}} run.prepared
  * @param {AbortSignal} signal
  */
-export async function finish({ values, input, output, result, prepared }, signal) {
+export async function finish({ values, input, output, result, seconds, prepared }, signal) {
   /** @type {Record<string, number>} */
-  const steps = {}
+  const steps = { quantizing: Math.max(seconds, result.seconds) } // of several runs, where it was resumed: what they encoded
   let validation
   if (prepared.reference) {
     const start = performance.now()

@@ -3,6 +3,7 @@
  */
 export { quantize } from './quantize.js'
 export { analyze } from './analyze.js'
+export { convert } from './convert.js'
 export { openCheckpoint } from './checkpoint.js'
 export { GgufWriter } from './gguf-writer.js'
 export { memorySink } from './sinks.js'
@@ -20,6 +21,8 @@ export { NibbleError, isNibbleError } from '../errors.js'
  * @typedef {import('./analyze.js').Analysis} Analysis
  * @typedef {import('./analyze.js').AnalyzeOptions} AnalyzeOptions
  * @typedef {import('./target.js').Target} Target
+ * @typedef {import('./convert.js').ConvertOptions} ConvertOptions
+ * @typedef {import('./convert.js').ConvertReport} ConvertReport
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
  * @typedef {import('./gguf-writer.js').Sink} Sink
  * @typedef {import('./imatrix.js').Imatrix} Imatrix

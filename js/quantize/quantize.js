@@ -3,21 +3,22 @@
  * where it stood, to the same file.
  */
 import { NibbleError } from '../errors.js'
-import { node } from '../platform.js'
 import { abortError } from '../source.js'
 import { analyzeWith, checkAnalysis } from './analyze.js'
-import { CalibratedRun } from './calibrated.js'
+import { CalibratedRun, ERROR_SAMPLES, openCalibration } from './calibrated.js'
 import { openCheckpoint } from './checkpoint.js'
 import { ENCODE, RowEncoder } from './encode.js'
 import { quantizeEngine } from './engine.js'
-import { estimateWork } from './estimate.js'
+import { estimateCalibration, estimateWork } from './estimate.js'
 import { GgufWriter } from './gguf-writer.js'
 import { checkImatrix, readImatrix } from './imatrix.js'
 import { Progress, fingerprint, sha256 } from './journal.js'
 import { pair, withPairs } from './pairs.js'
 import { planTypes, weightsOf } from './plan.js'
+import { files } from './platform.js'
 import { Run } from './run.js'
-import { gptqOptions } from './sites.js'
+import { openSink } from './sinks.js'
+import { SiteEncoder, gptqOptions } from './sites.js'
 import { checkTarget, chooseMix } from './target.js'
 
 /**
@@ -71,6 +72,7 @@ import { checkTarget, chooseMix } from './target.js'
  * @property {number} output_bytes  of tensors  @property {number} file_bytes
  * @property {{seconds: number, memory_bytes: number}} estimate
  * @property {number} seconds  that encoding took, in this run and those before it
+ * @property {number} wall_seconds  that this run took, behind the estimate
  * @property {number} resumed  part of the work that an earlier run had done, 0 to 1
  * @property {number} threads  @property {string} variant  @property {number} memory_bytes  of the engine, at most
  * @property {boolean} dry_run
@@ -160,16 +162,9 @@ async function decisive({ method = 'search', calibration, gptq }, plan, imatrix)
 /** @type {Sink} */
 const NOWHERE = { write: async () => {}, commit: async () => {}, abort: async () => {} }
 
-/** @param {Sink | string} destination @returns {Promise<Sink>} */
-async function openSink(destination) {
-  if (typeof destination !== 'string') return destination
-  if (!node) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
-  return (await import('./node.js')).fileSink(destination)
-}
-
 /** @param {Checkpoint} checkpoint @param {unknown} destination */
 async function checkDestination(checkpoint, destination) {
-  if (typeof destination === 'string' && node && await (await import('./node.js')).samePlace(checkpoint.name, destination)) {
+  if (typeof destination === 'string' && files && await (await files()).samePlace(checkpoint.name, destination)) {
     throw new NibbleError('E_ARGUMENT', `${destination} is the file that is read; name another one for the result`)
   }
 }
@@ -184,7 +179,9 @@ async function checkDestination(checkpoint, destination) {
 export async function quantize(source, destination, options) {
   const method = checkOptions(options), { signal, onNote } = options
   const engine = await quantizeEngine(options)
-  const encoder = new RowEncoder(engine)
+  const encoder = new RowEncoder(engine), sites = new SiteEncoder(engine, encoder)
+  /** @type {import('./calibration.js').Calibration | undefined} */
+  let calibration
   /** @type {Checkpoint | undefined} */
   let opened
   /** @type {Sink | undefined} */
@@ -201,7 +198,7 @@ export async function quantize(source, destination, options) {
       onNote?.(text)
     }
     await checkDestination(checkpoint, destination)
-    analysisJournal = options.target && !options.sensitivity && typeof destination === 'string' && node ? (await import('./node.js')).analysisJournal(destination) : undefined
+    analysisJournal = options.target && !options.sensitivity && typeof destination === 'string' && files ? (await files()).analysisJournal(destination) : undefined
     const plan = await planOf(engine, checkpoint, options, imatrix, analysisJournal, note)
     for (const text of [...checkpoint.notes ?? [], ...plan.notes]) note(text)
     if (imatrix) {
@@ -209,6 +206,11 @@ export async function quantize(source, destination, options) {
       if (options.method === 'rtn' || options.method === 'hqq') note(`the method ${options.method} does not look at the importance matrix`)
     }
     const estimate = await estimateWork(checkpoint, plan, encoder, method)
+    if (options.calibration && looksAtInputs(options.method ?? 'search')) {
+      calibration = await openCalibration(engine, checkpoint, options.calibration, { ...options, onNote: note })
+      const learned = options.method === 'gptq' ? gptqOptions(options.gptq) : options.method === 'awq' ? gptqOptions({ order: 'search', refine: 0 }) : undefined
+      await estimateCalibration(calibration, plan, sites, learned, options.method === 'awq', estimate, ERROR_SAMPLES)
+    }
     if (signal?.aborted) throw abortError(undefined, signal)
     const result = {
       input: checkpoint.name, type: plan.type, method: options.method ?? 'search', parameters: estimate.parameters, bpw: estimate.bpw, input_bytes: estimate.inputBytes,
@@ -226,7 +228,7 @@ export async function quantize(source, destination, options) {
         name: tensor.name, shape: tensor.shape, from: tensor.type, to, copied, bytes, bits: bytes * 8 / weightsOf(tensor), error: 0, weighted_error: 0,
         seconds: estimate.secondsOf.get(tensor.name) ?? 0,
       })).map(withSensitivity)
-      return { ...result, file_bytes: size, seconds: 0, resumed: 0, memory_bytes: engine.heap.byteLength, dry_run: true, tensors }
+      return { ...result, file_bytes: size, seconds: 0, resumed: 0, memory_bytes: engine.heap.byteLength, wall_seconds: 0, dry_run: true, tensors }
     }
     if (destination === undefined) throw new NibbleError('E_ARGUMENT', 'where the result goes is missing; name a path, or pass a sink')
     const print = await fingerprint(checkpoint, await decisive(options, plan, imatrix))
@@ -235,20 +237,16 @@ export async function quantize(source, destination, options) {
     await progress.open()
     if (progress.other) note('what an earlier run had begun there was of other input or other options: it begins anew')
     const run = new Run({ checkpoint, plan, encoder, method, importance: new Map(imatrix?.entries), estimate, options: { ...options, method: result.method, onNote: note }, sink, writer, progress })
-    const calibrated = options.calibration && looksAtInputs(result.method) ? await CalibratedRun.create(run, engine, options.calibration) : undefined
-    try {
-      if (calibrated) await calibrated.work()
-      else for (const item of plan.tensors) await run.tensor(item)
-    } finally {
-      calibrated?.free()
-    }
+    const calibrated = calibration && new CalibratedRun(run, calibration, sites)
+    if (calibrated) await calibrated.work()
+    else for (const item of plan.tensors) await run.tensor(item)
     const tensors = plan.tensors.map(({ tensor }) => withSensitivity(/** @type {TensorResult} */ (run.results.get(tensor.name))))
     const memory = engine.heap.byteLength
     await writer.finish()
     sink = undefined
     await analysisJournal?.remove()
     return {
-      ...result, file_bytes: writer.size, seconds: tensors.reduce((n, t) => n + t.seconds, 0), resumed: estimate.seconds > 0 ? run.found / estimate.seconds : 0,
+      ...result, file_bytes: writer.size, seconds: tensors.reduce((n, t) => n + t.seconds, 0), wall_seconds: (performance.now() - run.start) / 1000, resumed: estimate.seconds > 0 ? run.found / estimate.seconds : 0,
       memory_bytes: memory, dry_run: false, tensors,
       ...(calibrated && options.calibration && {
         calibration: { name: options.calibration.name ?? '', samples: calibrated.calibration.samples, n_ctx: calibrated.calibration.ctx }, layers: calibrated.layers,
@@ -260,6 +258,6 @@ export async function quantize(source, destination, options) {
   } finally {
     await analysisJournal?.close()
     await opened?.close()
-    engine.close()
+    engine.close() // with all that is in it
   }
 }

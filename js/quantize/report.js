@@ -190,11 +190,11 @@ function orderOf({ rows_search, rows_static, rows_groups }) {
  * @param {QuantizeReport['options']} parts.options
  * @param {string} [parts.program]
  * @param {import('../evaluate.js').Evaluation} [parts.validation]  @param {import('./gates.js').GateReport} [parts.gates]
- * @param {Record<string, number>} [parts.steps]  seconds by step
+ * @param {Record<string, number>} [parts.steps]  seconds by step; without `quantizing`, that is what encoding took
  * @returns {QuantizeReport}
  */
 export function reportOf({ result, input, output, options, program, validation, gates, steps = {} }) {
-  const { calibration, layers } = result
+  const { calibration, layers } = result, all = { quantizing: result.seconds, ...steps }
   const tensors = result.tensors.map((t) => ({
     name: t.name, type: t.to, from: t.from, shape: t.shape, bytes: t.bytes, bits: t.bits, method: t.copied ? 'copied' : result.method, seconds: t.seconds,
     ...(!t.copied && { relative_error: t.error, ...(t.weighted_error !== t.error && { error: t.weighted_error }) }),
@@ -211,7 +211,7 @@ export function reportOf({ result, input, output, options, program, validation, 
     } }),
     ...(layers && { layers: layers.map(({ layer, error, seconds }) => ({ layer, error, seconds })) }), ...(validation && { validation }), ...(gates && { gates }),
     timing: {
-      seconds: Object.values(steps).reduce((sum, s) => sum + s, result.seconds), steps: { encoding: result.seconds, ...steps }, memory_bytes: result.memory_bytes,
+      seconds: Object.values(all).reduce((sum, s) => sum + s, 0), steps: all, memory_bytes: result.memory_bytes,
       threads: result.threads, variant: result.variant, resumed: result.resumed,
     },
     warnings: result.notes,

@@ -29,6 +29,8 @@ import { rowBytes, rowsOf, tensorBytes, typeInfo } from './types.js'
 const ORDERS = { search: 0, static: 1, groups: 2, best: 3 }
 const SPEC = 16 // bytes of a matrix_spec (wasm/glue_quantize.c)
 const RESULT = 8 // doubles
+/** Of each matrix, on which AWQ's scales are tried. */
+export const AWQ_ROWS = 128
 
 /** @param {GptqOptions} [options] @returns {Required<GptqOptions>} */
 export function gptqOptions({ order = 'best', damping = 0.01, alpha = 0, refine = 2 } = {}) {
@@ -146,6 +148,3 @@ export class SiteEncoder {
     for (const room of Object.values(this.rooms)) room.free()
   }
 }
-
-/** Of each matrix, that are tried for the best scales. */
-const AWQ_ROWS = 512

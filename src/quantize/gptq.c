@@ -15,6 +15,18 @@ nb_gptq_options nb_gptq_defaults(void) {
   return (nb_gptq_options){.order = NB_GPTQ_BEST, .scales = NB_ENCODE_SEARCH, .damping = 0.01f, .alpha = 0.25f, .refine = 2};
 }
 
+void nb_shrink_moments(float *h, size_t cols, float part) {
+  const float kept = 1 - part;
+  for (size_t i = 0; i < cols; i++) {
+    for (size_t j = 0; j < cols; j++) h[i * cols + j] *= i == j ? 1 : kept;
+  }
+}
+
+float nb_shrink_part(size_t cols, double samples) {
+  const double part = samples > 0 ? 0.5 * (double)cols / samples : 0.5;
+  return (float)(part < 0.5 ? part : 0.5);
+}
+
 static size_t row_bytes(nb_type type, size_t cols) { return cols / nb_type_get(type)->block_size * nb_type_get(type)->block_bytes; }
 
 // ---- memory ---------------------------------------------------------------------------------------------------------------------
