@@ -121,8 +121,7 @@ const looksAtInputs = (method) => method !== 'rtn' && method !== 'hqq'
 async function planOf(engine, checkpoint, options, imatrix, journal, note) {
   const { target, sensitivity, type = '' } = options, hasImatrix = imatrix !== undefined
   if (!target) return planTypes(checkpoint, { ...options, type, hasImatrix })
-  const analysis = sensitivity ? await checkAnalysis(sensitivity, checkpoint) : await analyzeWith(engine, checkpoint, { ...options, imatrix, journal, onNote: undefined, onProgress: options.onAnalysis })
-  if (!sensitivity) analysis.notes.forEach(note)
+  const analysis = sensitivity ? await checkAnalysis(sensitivity, checkpoint) : await analyzeWith(engine, checkpoint, { ...options, imatrix, journal, onNote: note, onProgress: options.onAnalysis })
   const { types, notes, result } = chooseMix(checkpoint, analysis, { ...options, target, pairs: outputPairs(checkpoint, 0, imatrix) })
   if (result.sensitivity === 'none') note('types are chosen by the errors of tensors alone: with a calibration text (--calibration) the model tells which it minds')
   const plan = planTypes(checkpoint, { ...options, type, types, hasImatrix })
