@@ -166,6 +166,7 @@ export class CalibratedRun {
       const stats = this.calibration.statistics(site), matrices = await this.load(prefix, site)
       if (!stats || matrices.length === 0) continue
       if (!stats.n) throw new NibbleError('E_FORMAT', `${this.run.checkpoint.name}: all inputs of ${prefix}${SITES[site][0]} hold a NaN or an infinity; the model is damaged`)
+      this.sites.shrink(stats, options.shrink)
       const up = matrices.find((m) => m.tensor.name === `${prefix}ffn_up.weight`)
       if (up && upRows) this.sites.divideRows(up, upRows)
       const scaled = awq && await this.scale(prefix, site, matrices, stats)
@@ -196,7 +197,7 @@ export class CalibratedRun {
     return found
   }
 
-  /** @param {Matrix[]} matrices @param {import('./calibration.js').Statistics} stats @param {Required<import('./sites.js').GptqOptions>} options @param {Record<string, number>} more */
+  /** @param {Matrix[]} matrices @param {import('./calibration.js').Statistics} stats @param {import('./sites.js').AllGptqOptions} options @param {Record<string, number>} more */
   async encode(matrices, stats, options, more) {
     const { run } = this, start = performance.now()
     await run.tell(matrices[0].tensor.name)
@@ -224,6 +225,7 @@ export class CalibratedRun {
       run.importance.set('output.weight', { sums: Float32Array.from(engine.heap.f64(stats.sumSq, stats.cols)), counts: Float32Array.of(stats.n) })
       return // written with the rest
     }
+    this.sites.shrink(stats, this.gptq.shrink)
     const matrices = await this.load('', 'head')
     await this.encode(matrices, stats, run.options.method === 'awq' ? { ...this.gptq, order: 'search', refine: 0 } : { ...this.gptq, alpha: 0 }, {})
   }

@@ -70,7 +70,7 @@ const FEW = 16
  * What a calibration adds, by trials in the first layer: one sample of it, and GPTQ on some rows of its first site. Leaves the calibration before its
  * first layer, without an embedding.
  * @param {import('./calibration.js').Calibration} calibration @param {import('./plan.js').Plan} plan @param {import('./sites.js').SiteEncoder} sites
- * @param {Required<import('./sites.js').GptqOptions> | undefined} gptq  undefined where matrices are encoded by rows
+ * @param {import('./sites.js').AllGptqOptions | undefined} gptq  undefined where matrices are encoded by rows
  * @param {boolean} awq
  * @param {Estimate} estimate  is added to
  * @param {number} errorSamples  by which the error of each layer is measured

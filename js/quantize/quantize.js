@@ -106,7 +106,6 @@ function checkOptions({ method = 'search', type, calibration, imatrix, gptq, tar
     if (method !== 'gptq') throw wrong('options for gptq are given, but the method is another one')
     gptqOptions(gptq)
   }
-  return METHODS[method]
 }
 
 /** @param {string} method */
@@ -169,18 +168,93 @@ async function checkDestination(checkpoint, destination) {
 }
 
 /**
+ * What is known before the work: types, estimate, what the file will hold.
+ * @param {import('../runtime.js').Engine} engine @param {Checkpoint} checkpoint @param {QuantizeOptions} options
+ * @param {import('./node.js').Journal | undefined} journal  of the analysis, where there is one
+ */
+async function prepare(engine, checkpoint, options, journal) {
+  const { method: name = 'search', signal } = options, method = METHODS[name]
+  /** @type {string[]} */
+  const notes = []
+  const note = (/** @type {string} */ text) => {
+    notes.push(text)
+    options.onNote?.(text)
+  }
+  const imatrix = options.imatrix === undefined || isImatrix(options.imatrix) ? options.imatrix : await readImatrix(options.imatrix, { ...options, engine })
+  const plan = await planOf(engine, checkpoint, options, imatrix, journal, note)
+  for (const text of [...checkpoint.notes ?? [], ...plan.notes]) note(text)
+  if (imatrix) {
+    checkImatrix(imatrix, plan.tensors.filter((t) => !t.copied).map((t) => t.tensor)).forEach(note)
+    if (name === 'rtn' || name === 'hqq') note(`the method ${name} does not look at the importance matrix`)
+  }
+  const encoder = new RowEncoder(engine), sites = new SiteEncoder(engine, encoder)
+  const estimate = await estimateWork(checkpoint, plan, encoder, method)
+  const calibration = options.calibration && looksAtInputs(name) ? await openCalibration(engine, checkpoint, options.calibration, { ...options, onNote: note }) : undefined
+  if (calibration) {
+    const learned = name === 'gptq' ? gptqOptions(options.gptq) : name === 'awq' ? gptqOptions({ order: 'search', refine: 0 }) : undefined
+    await estimateCalibration(calibration, plan, sites, learned, name === 'awq', estimate, ERROR_SAMPLES)
+  }
+  if (signal?.aborted) throw abortError(undefined, signal)
+  const content = {
+    pairs: outputPairs(checkpoint, plan.fileType, imatrix), tensors: plan.tensors.map(({ tensor: { name: of, shape }, to }) => ({ name: of, shape, type: to })),
+  }
+  const { size: file_bytes } = new GgufWriter(NOWHERE, content)
+  const result = {
+    input: checkpoint.name, type: plan.type, method: name, parameters: estimate.parameters, bpw: estimate.bpw, input_bytes: estimate.inputBytes,
+    output_bytes: estimate.outputBytes, file_bytes, estimate: { seconds: estimate.seconds, memory_bytes: estimate.memoryBytes }, threads: engine.threads,
+    variant: engine.variant, notes, ...(plan.mix && { mix: plan.mix }),
+  }
+  options.onEstimate?.({ ...result.estimate, input_bytes: result.input_bytes, file_bytes, bpw: result.bpw, threads: result.threads })
+  return { engine, checkpoint, options: { ...options, method: name, onNote: note }, method, imatrix, plan, encoder, sites, estimate, calibration, content, result, note }
+}
+
+/** @typedef {Awaited<ReturnType<typeof prepare>>} Job */
+
+/** With the sensitivity, where the mix was chosen by it. @param {TensorResult} tensor @param {import('./analyze.js').Analysis | undefined} analysis @returns {TensorResult} */
+function withSensitivity(tensor, analysis) {
+  const sensitivity = analysis?.tensors.find(({ name }) => name === tensor.name)?.sensitivity
+  return typeof sensitivity === 'number' ? { ...tensor, sensitivity } : tensor
+}
+
+/** What would come of it. @param {Job} job @returns {QuantizeResult} */
+function dryResult({ engine, plan, estimate, result }) {
+  const tensors = plan.tensors.map(({ tensor, to, copied, bytes }) => ({
+    name: tensor.name, shape: tensor.shape, from: tensor.type, to, copied, bytes, bits: bytes * 8 / weightsOf(tensor), error: 0, weighted_error: 0,
+    seconds: estimate.secondsOf.get(tensor.name) ?? 0,
+  })).map((t) => withSensitivity(t, plan.analysis))
+  return { ...result, seconds: 0, resumed: 0, memory_bytes: engine.heap.byteLength, wall_seconds: 0, dry_run: true, tensors }
+}
+
+/** @param {Job} job @param {Sink} sink @returns {Promise<QuantizeResult>} */
+async function execute(job, sink) {
+  const { engine, checkpoint, options, plan, imatrix, estimate, calibration } = job
+  const progress = new Progress(sink.journal, await fingerprint(checkpoint, await decisive(options, plan, imatrix))), writer = new GgufWriter(sink, job.content)
+  await progress.open()
+  if (progress.other) job.note('what an earlier run had begun there was of other input or other options: it begins anew')
+  const run = new Run({ ...job, importance: new Map(imatrix?.entries), sink, writer, progress })
+  const calibrated = calibration && new CalibratedRun(run, calibration, job.sites)
+  if (calibrated) await calibrated.work()
+  else for (const item of plan.tensors) await run.tensor(item)
+  const tensors = plan.tensors.map(({ tensor }) => withSensitivity(/** @type {TensorResult} */ (run.results.get(tensor.name)), plan.analysis))
+  await writer.finish()
+  return {
+    ...job.result, seconds: tensors.reduce((n, t) => n + t.seconds, 0), wall_seconds: (performance.now() - run.start) / 1000,
+    resumed: estimate.seconds > 0 ? run.found / estimate.seconds : 0, memory_bytes: engine.heap.byteLength, dry_run: false, tensors,
+    ...(calibrated && { calibration: { name: options.calibration?.name ?? '', samples: calibration.samples, n_ctx: calibration.ctx }, layers: calibrated.layers }),
+  }
+}
+
+/**
  * Quantizes a model.
- * @param {import('../source.js').Source | Checkpoint} source  a GGUF file as openCheckpoint takes it, or a checkpoint, which stays open
+ * @param {import('./checkpoint.js').CheckpointSource | Checkpoint} source  a file or folder as openCheckpoint takes it, or a checkpoint, which stays open
  * @param {Sink | string | undefined} destination  a path (Node), or a sink; undefined with dryRun
  * @param {QuantizeOptions} options
  * @returns {Promise<QuantizeResult>}
  */
 export async function quantize(source, destination, options) {
-  const method = checkOptions(options), { signal, onNote } = options
+  checkOptions(options)
+  if (destination === undefined && !options.dryRun) throw new NibbleError('E_ARGUMENT', 'where the result goes is missing; name a path, or pass a sink')
   const engine = await quantizeEngine(options)
-  const encoder = new RowEncoder(engine), sites = new SiteEncoder(engine, encoder)
-  /** @type {import('./calibration.js').Calibration | undefined} */
-  let calibration
   /** @type {Checkpoint | undefined} */
   let opened
   /** @type {Sink | undefined} */
@@ -189,68 +263,15 @@ export async function quantize(source, destination, options) {
   let analysisJournal
   try {
     const checkpoint = isCheckpoint(source) ? source : opened = await openCheckpoint(source, { ...options, engine })
-    const imatrix = options.imatrix === undefined || isImatrix(options.imatrix) ? options.imatrix : await readImatrix(options.imatrix, { ...options, engine })
-    /** @type {string[]} */
-    const notes = []
-    const note = (/** @type {string} */ text) => {
-      notes.push(text)
-      onNote?.(text)
-    }
-    await checkDestination(checkpoint, destination)
-    analysisJournal = options.target && !options.sensitivity && typeof destination === 'string' && files ? (await files()).analysisJournal(destination) : undefined
-    const plan = await planOf(engine, checkpoint, options, imatrix, analysisJournal, note)
-    for (const text of [...checkpoint.notes ?? [], ...plan.notes]) note(text)
-    if (imatrix) {
-      checkImatrix(imatrix, plan.tensors.filter((t) => !t.copied).map((t) => t.tensor)).forEach(note)
-      if (options.method === 'rtn' || options.method === 'hqq') note(`the method ${options.method} does not look at the importance matrix`)
-    }
-    const estimate = await estimateWork(checkpoint, plan, encoder, method)
-    if (options.calibration && looksAtInputs(options.method ?? 'search')) {
-      calibration = await openCalibration(engine, checkpoint, options.calibration, { ...options, onNote: note })
-      const learned = options.method === 'gptq' ? gptqOptions(options.gptq) : options.method === 'awq' ? gptqOptions({ order: 'search', refine: 0 }) : undefined
-      await estimateCalibration(calibration, plan, sites, learned, options.method === 'awq', estimate, ERROR_SAMPLES)
-    }
-    if (signal?.aborted) throw abortError(undefined, signal)
-    const result = {
-      input: checkpoint.name, type: plan.type, method: options.method ?? 'search', parameters: estimate.parameters, bpw: estimate.bpw, input_bytes: estimate.inputBytes,
-      output_bytes: estimate.outputBytes, estimate: { seconds: estimate.seconds, memory_bytes: estimate.memoryBytes }, threads: engine.threads, variant: engine.variant, notes, ...(plan.mix && { mix: plan.mix }),
-    }
-    const sensitivities = new Map(plan.analysis?.tensors.map((t) => [t.name, t.sensitivity]))
-    const withSensitivity = (/** @type {TensorResult} */ t) => ({ ...t, ...(sensitivities.get(t.name) !== undefined && { sensitivity: sensitivities.get(t.name) }) })
-    const content = {
-      pairs: outputPairs(checkpoint, plan.fileType, imatrix), tensors: plan.tensors.map(({ tensor: { name, shape }, to }) => ({ name, shape, type: to })),
-    }
-    const { size } = new GgufWriter(NOWHERE, content)
-    options.onEstimate?.({ ...result.estimate, input_bytes: result.input_bytes, file_bytes: size, bpw: result.bpw, threads: result.threads })
-    if (options.dryRun) {
-      const tensors = plan.tensors.map(({ tensor, to, copied, bytes }) => ({
-        name: tensor.name, shape: tensor.shape, from: tensor.type, to, copied, bytes, bits: bytes * 8 / weightsOf(tensor), error: 0, weighted_error: 0,
-        seconds: estimate.secondsOf.get(tensor.name) ?? 0,
-      })).map(withSensitivity)
-      return { ...result, file_bytes: size, seconds: 0, resumed: 0, memory_bytes: engine.heap.byteLength, wall_seconds: 0, dry_run: true, tensors }
-    }
-    if (destination === undefined) throw new NibbleError('E_ARGUMENT', 'where the result goes is missing; name a path, or pass a sink')
-    const print = await fingerprint(checkpoint, await decisive(options, plan, imatrix))
+    if (destination !== undefined) await checkDestination(checkpoint, destination)
+    analysisJournal = options.target && !options.sensitivity && !options.dryRun && typeof destination === 'string' && files ? (await files()).analysisJournal(destination) : undefined
+    const job = await prepare(engine, checkpoint, options, analysisJournal)
+    if (options.dryRun || destination === undefined) return dryResult(job)
     sink = await openSink(destination)
-    const progress = new Progress(sink.journal, print), writer = new GgufWriter(sink, content)
-    await progress.open()
-    if (progress.other) note('what an earlier run had begun there was of other input or other options: it begins anew')
-    const run = new Run({ checkpoint, plan, encoder, method, importance: new Map(imatrix?.entries), estimate, options: { ...options, method: result.method, onNote: note }, sink, writer, progress })
-    const calibrated = calibration && new CalibratedRun(run, calibration, sites)
-    if (calibrated) await calibrated.work()
-    else for (const item of plan.tensors) await run.tensor(item)
-    const tensors = plan.tensors.map(({ tensor }) => withSensitivity(/** @type {TensorResult} */ (run.results.get(tensor.name))))
-    const memory = engine.heap.byteLength
-    await writer.finish()
+    const result = await execute(job, sink)
     sink = undefined
     await analysisJournal?.remove()
-    return {
-      ...result, file_bytes: writer.size, seconds: tensors.reduce((n, t) => n + t.seconds, 0), wall_seconds: (performance.now() - run.start) / 1000, resumed: estimate.seconds > 0 ? run.found / estimate.seconds : 0,
-      memory_bytes: memory, dry_run: false, tensors,
-      ...(calibrated && options.calibration && {
-        calibration: { name: options.calibration.name ?? '', samples: calibrated.calibration.samples, n_ctx: calibrated.calibration.ctx }, layers: calibrated.layers,
-      }),
-    }
+    return result
   } catch (error) {
     if (sink) await (sink.suspend ?? sink.abort)().catch(() => {}) // what failed first is what counts
     throw error

@@ -63,8 +63,8 @@ ${gates.gates.map((g) => html`<tr><td>${badge(g.passed)}</td><th>${g.what[0].toU
 }
 
 /** @param {Validation} v */
-const figures = (v) => html`<div class="scroll"><table><thead><tr><th>Divergence, nats</th><th class="n">mean</th><th class="n">median</th><th class="n">90 %</th><th class="n">95 %</th><th class="n">99 %</th><th class="n">99.9 %</th><th class="n">greatest</th></tr></thead>
-<tbody><tr><td class="soft w">${v.kld.kind}</td><td class="n">${measured(v.kld.mean, v.kld.error)}</td>${[v.kld.median, v.kld.p90, v.kld.p95, v.kld.p99, v.kld.p999, v.kld.max].map((x) => html`<td class="n">${figure(x)}</td>`)}</tr></tbody></table></div>
+const figures = (v) => html`<div class="scroll"><table class="cards"><thead><tr><th>Divergence, nats</th><th class="n">mean</th><th class="n">median</th><th class="n">90 %</th><th class="n">95 %</th><th class="n">99 %</th><th class="n">99.9 %</th><th class="n">greatest</th></tr></thead>
+<tbody><tr><td class="soft w">${v.kld.kind}</td><td class="n" data-name="mean divergence">${measured(v.kld.mean, v.kld.error)}</td>${Object.entries({ median: v.kld.median, '90 %': v.kld.p90, '95 %': v.kld.p95, '99 %': v.kld.p99, '99.9 %': v.kld.p999, greatest: v.kld.max }).map(([name, x]) => html`<td class="n" data-name="${name}">${figure(x)}</td>`)}</tr></tbody></table></div>
 <dl><dt>Perplexity</dt><dd>${plusMinus(v.ppl, v.ppl_error, (x) => x.toFixed(3))}, the original ${v.ref_ppl.toFixed(3)}; ${change(v.ppl_ratio - 1)} <span class="soft">\u00b1 ${percent(v.ppl_ratio_error)} (paired)</span></dd>
 <dt>Same first token</dt><dd>${plusMinus(v.top1_agreement, v.top1_error, percent)}</dd>
 <dt>Probability of the right token</dt><dd>${plusMinus(v.p_rms, v.p_rms_error, percent)} RMS difference</dd>
