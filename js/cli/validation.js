@@ -16,7 +16,7 @@ import { printFigures } from './perplexity.js'
 const CHUNKS = 64
 const N_CTX = 512
 /** Options that name files. */
-const FILES = ['validation', 'against', 'imatrix', 'calibration']
+const FILES = ['validation', 'against', 'imatrix', 'calibration', 'sensitivity']
 
 /** @type {Record<string, import('./options.js').OptionSpec>} */
 export const VALIDATION_OPTIONS = {

@@ -49,6 +49,18 @@ export function planChunks(model, text, { n_ctx = 512, chunks = Infinity, parseS
 }
 
 /**
+ * Chunks that were cut by others.
+ * @param {import('../model.js').Model} model @param {number[][]} chunks
+ * @returns {Plan}
+ */
+export function chunksAsGiven(model, chunks) {
+  const n_ctx = chunks[0]?.length ?? 0
+  checkContext(model, n_ctx)
+  if (chunks.some((c) => c.length !== n_ctx)) throw new NibbleError('E_ARGUMENT', 'chunks must all have the same number of tokens')
+  return { n_ctx, chunks }
+}
+
+/**
  * Evaluates a chunk; for each prediction that counts, the i-th of them, calls visit with the logits (valid during the call), the session
  * with the index of the position in its pass, and the token that really follows.
  * @param {import('../model.js').Model} model @param {number[]} tokens @param {AbortSignal | undefined} signal

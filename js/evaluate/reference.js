@@ -31,7 +31,7 @@
  */
 import { NibbleError } from '../errors.js'
 import { decodeUtf8, encodeUtf8 } from '../memory.js'
-import { countOf, planChunks, visitPredictions } from './chunks.js'
+import { chunksAsGiven, countOf, planChunks, visitPredictions } from './chunks.js'
 import { Mean } from './figures.js'
 import { greedyTexts, promptsOf } from './loops.js'
 
@@ -131,7 +131,8 @@ const coarse = (logprob) => Math.min(65535, Math.max(0, Math.round(-logprob * ST
 
 /**
  * The reference of a model on a text.
- * @param {import('../model.js').Model} model @param {string} text @param {ReferenceOptions} [options]
+ * @param {import('../model.js').Model} model @param {string | number[][]} text  or its chunks as token ids, all of the same length
+ * @param {ReferenceOptions} [options]
  * @returns {Promise<{bytes: Uint8Array, evaluation: import('../evaluate.js').PerplexityOnly}>} the file, which openReference() reads, and what was seen on the way
  */
 export async function createReference(model, text, { topK = TOP_K, drawn = DRAWN, loops = 0, modelHash, signal, onProgress, ...options } = {}) {
@@ -139,7 +140,7 @@ export async function createReference(model, text, { topK = TOP_K, drawn = DRAWN
     if (!Number.isInteger(value) || value < least || value > 65535) throw new NibbleError('E_ARGUMENT', `${name} must be a whole number from ${least} to 65535, not ${value}`)
   }
   if (modelHash !== undefined && !/^[0-9a-f]{64}$/.test(modelHash)) throw new NibbleError('E_ARGUMENT', `modelHash must be 64 hexadecimal digits, not '${modelHash}'`)
-  const plan = planChunks(model, text, options)
+  const plan = typeof text === 'string' ? planChunks(model, text, options) : chunksAsGiven(model, text)
   const { tokenizer } = model
   const { n_vocab } = tokenizer
   const k = Math.min(topK, n_vocab)

@@ -2,6 +2,7 @@
  * `nibble-llm/quantize`: models made smaller. Runs in Node and in workers of pages.
  */
 export { quantize } from './quantize.js'
+export { analyze } from './analyze.js'
 export { convert } from './convert.js'
 export { openCheckpoint } from './checkpoint.js'
 export { GgufWriter } from './gguf-writer.js'
@@ -17,6 +18,9 @@ export { NibbleError, isNibbleError } from '../errors.js'
  * @typedef {import('./quantize.js').QuantizeOptions} QuantizeOptions
  * @typedef {import('./quantize.js').QuantizeProgress} QuantizeProgress
  * @typedef {import('./quantize.js').QuantizeResult} QuantizeResult
+ * @typedef {import('./analyze.js').Analysis} Analysis
+ * @typedef {import('./analyze.js').AnalyzeOptions} AnalyzeOptions
+ * @typedef {import('./target.js').Target} Target
  * @typedef {import('./convert.js').ConvertOptions} ConvertOptions
  * @typedef {import('./convert.js').ConvertReport} ConvertReport
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint

@@ -78,25 +78,28 @@ function fits(value, kind) {
   return typeof value === kind && (kind !== 'number' || Number.isFinite(value))
 }
 
-/** @param {any} value @param {Shape} shape @param {string} path */
-function check(value, shape, path) {
-  const wrong = (/** @type {string} */ what) => new NibbleError('E_FORMAT', `the report is malformed: ${path || 'it'} ${what}`)
+/**
+ * Throws where a value from a file is not of a shape.
+ * @param {any} value @param {Shape} shape @param {string} whole  what it is, for messages @param {string} [path]
+ */
+export function checkShape(value, shape, whole, path = '') {
+  const wrong = (/** @type {string} */ what) => new NibbleError('E_FORMAT', `${whole} is malformed: ${path || 'it'} ${what}`)
   if (typeof shape === 'string') {
     const kind = shape.replace('?', '')
     if (!(kind !== shape && (value === undefined || value === null)) && !fits(value, kind)) throw wrong(`must be a ${kind === 'hash' ? 'SHA-256 in hexadecimal' : kind === 'number' ? 'finite number' : kind === 'count' ? 'number of at least 0' : kind}`)
   } else if (Array.isArray(shape)) {
     if (!Array.isArray(value)) throw wrong('must be an array')
-    value.forEach((item, i) => check(item, shape[0], `${path}[${i}]`))
+    value.forEach((item, i) => checkShape(item, shape[0], whole, `${path}[${i}]`))
   } else {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('must be an object')
     for (const [key, item] of Object.entries(shape)) {
       if (key === '*') {
-        for (const [name, it] of Object.entries(value)) check(it, item, `${path}.${name}`)
+        for (const [name, it] of Object.entries(value)) checkShape(it, item, whole, `${path}.${name}`)
         continue
       }
       const name = key.replace('?', '')
       if (name !== key && (value[name] === undefined || value[name] === null)) continue
-      check(Object.hasOwn(value, name) ? value[name] : undefined, item, path ? `${path}.${name}` : name)
+      checkShape(Object.hasOwn(value, name) ? value[name] : undefined, item, whole, path ? `${path}.${name}` : name)
     }
   }
 }
@@ -112,7 +115,7 @@ export function checkReport(value) {
     throw new NibbleError('E_FORMAT', 'this is not the report of a quantization; `nibble quantize … --report RUN.json` writes one')
   }
   if (report.version !== 1) throw new NibbleError('E_UNSUPPORTED', `the report is of version ${report.version}, this program reads 1`)
-  check(value, SHAPE, '')
+  checkShape(value, SHAPE, 'the report')
   if (report.layers?.some(({ layer }) => layer > 9999)) throw new NibbleError('E_FORMAT', 'the report is malformed: layers go beyond 9999')
   const { validation } = report
   if (validation) {
@@ -172,6 +175,7 @@ function orderOf({ rows_search, rows_static, rows_groups }) {
  * @property {string} name  @property {number[]} shape  @property {string} from  @property {string} to  @property {boolean} copied  @property {number} bytes
  * @property {number} bits  @property {number} error  @property {number} weighted_error  @property {number} seconds  @property {number} [searched_error]
  * @property {number} [damping]  @property {number} [dead_columns]  @property {number} [rows_search]  @property {number} [rows_static]  @property {number} [rows_groups]
+ * @property {number} [sensitivity]
  * @typedef {object} RunResult
  * @property {string} type  @property {string} method  @property {number} parameters  @property {number} bpw  @property {number} seconds  @property {number} resumed
  * @property {number} threads  @property {string} variant  @property {number} memory_bytes  @property {string[]} notes  @property {RunTensor[]} tensors
@@ -194,6 +198,7 @@ export function reportOf({ result, input, output, options, program, validation, 
   const tensors = result.tensors.map((t) => ({
     name: t.name, type: t.to, from: t.from, shape: t.shape, bytes: t.bytes, bits: t.bits, method: t.copied ? 'copied' : result.method, seconds: t.seconds,
     ...(!t.copied && { relative_error: t.error, ...(t.weighted_error !== t.error && { error: t.weighted_error }) }),
+    ...(t.sensitivity !== undefined && { sensitivity: t.sensitivity }),
     ...(t.damping !== undefined && { damping: t.damping }), ...(t.dead_columns !== undefined && { dead_columns: t.dead_columns }), ...orderOf(t),
     ...(t.searched_error !== undefined && { errors: { search: t.searched_error, [result.method]: t.weighted_error } }),
   }))
