@@ -64,7 +64,7 @@ export async function bundle() {
     metafile: true,
   })
   for (const name of ['worker.js', 'index.js']) keepComments(join(out, name), 2)
-  keepComments(join(out, 'quantize.js'), 1)
+  keepComments(join(out, 'quantize.js'), 2)
   for (const name of ['index.html', 'style.css', 'icon.svg']) copyFileSync(join(root, 'demo', name), join(out, name))
   for (const name of readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.wasm'))) copyFileSync(join(root, 'dist', name), join(out, name))
   copyFileSync(EMBEDDED, join(out, basename(EMBEDDED)))
