@@ -36,7 +36,7 @@ const table = (r) => r.tensors.map((t) =>
 export default {
   summary: 'makes a model smaller: weights in fewer bits, in a GGUF file that llama.cpp loads, too',
   usage: 'IN [OUT] --type TYPE [options]',
-  details: `IN is a GGUF file in F32, F16 or BF16. TYPE is one of ${MIX_NAMES.join(', ')}: the mixes of llama.cpp (Q4_K, Q5_K, Q3_K mean the _M ones), which keep some\n` +
+  details: `IN is a GGUF file in F32, F16 or BF16, or a Hugging Face folder. TYPE is one of ${MIX_NAMES.join(', ')}: the mixes of llama.cpp (Q4_K, Q5_K, Q3_K mean the _M ones), which keep some\n` +
     'tensors in more bits; --pure puts all matrices in one type. A run that was interrupted goes on where it stood: give the same command again.',
   positionals: [1, 2],
   options: {

@@ -2,6 +2,7 @@
  * `nibble-llm/quantize`: models made smaller. Runs in Node and in workers of pages.
  */
 export { quantize } from './quantize.js'
+export { convert } from './convert.js'
 export { openCheckpoint } from './checkpoint.js'
 export { GgufWriter } from './gguf-writer.js'
 export { memorySink } from './sinks.js'
@@ -13,6 +14,8 @@ export { NibbleError, isNibbleError } from '../errors.js'
  * @typedef {import('./quantize.js').QuantizeOptions} QuantizeOptions
  * @typedef {import('./quantize.js').QuantizeProgress} QuantizeProgress
  * @typedef {import('./quantize.js').QuantizeResult} QuantizeResult
+ * @typedef {import('./convert.js').ConvertOptions} ConvertOptions
+ * @typedef {import('./convert.js').ConvertReport} ConvertReport
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
  * @typedef {import('./gguf-writer.js').Sink} Sink
  * @typedef {import('./imatrix.js').Imatrix} Imatrix

@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { NibbleError, isNibbleError } from '../errors.js'
 import { readError } from '../source.js'
 
+export { openFolder } from './node-folder.js'
+
 /** @param {unknown} error @param {string} path */
 function writeError(error, path) {
   if (isNibbleError(error)) return error

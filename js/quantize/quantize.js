@@ -16,6 +16,7 @@ import { Progress, fingerprint, sha256 } from './journal.js'
 import { pair, withPairs } from './pairs.js'
 import { planTypes, weightsOf } from './plan.js'
 import { Run } from './run.js'
+import { openSink } from './sinks.js'
 import { gptqOptions } from './sites.js'
 
 /**
@@ -123,13 +124,6 @@ async function decisive({ method = 'search', calibration, gptq }, plan, imatrix)
 /** @type {Sink} */
 const NOWHERE = { write: async () => {}, commit: async () => {}, abort: async () => {} }
 
-/** @param {Sink | string} destination @returns {Promise<Sink>} */
-async function openSink(destination) {
-  if (typeof destination !== 'string') return destination
-  if (!node) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
-  return (await import('./node.js')).fileSink(destination)
-}
-
 /** @param {Checkpoint} checkpoint @param {unknown} destination */
 async function checkDestination(checkpoint, destination) {
   if (typeof destination === 'string' && node && await (await import('./node.js')).samePlace(checkpoint.name, destination)) {
@@ -139,7 +133,7 @@ async function checkDestination(checkpoint, destination) {
 
 /**
  * Quantizes a model.
- * @param {import('../source.js').Source | Checkpoint} source  a GGUF file as openCheckpoint takes it, or a checkpoint, which stays open
+ * @param {import('./checkpoint.js').CheckpointSource | Checkpoint} source  a model as openCheckpoint takes it, or a checkpoint, which stays open
  * @param {Sink | string | undefined} destination  a path (Node), or a sink; undefined with dryRun
  * @param {QuantizeOptions} options
  * @returns {Promise<QuantizeResult>}

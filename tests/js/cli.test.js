@@ -263,7 +263,7 @@ describe('what is wrong', () => {
   test('help', async () => {
     const { stdout, status } = await nibble(['--help'])
     assert.equal(status, 0)
-    for (const name of ['run', 'chat', 'inspect', 'tokenize', 'logits', 'template', 'perplexity', 'bench']) {
+    for (const name of ['run', 'chat', 'inspect', 'tokenize', 'logits', 'template', 'perplexity', 'convert', 'bench']) {
       assert.match(stdout, new RegExp(`nibble ${name} `))
       const own = await nibble([name, '--help'])
       assert.equal(own.status, 0)
