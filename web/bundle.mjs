@@ -6,32 +6,43 @@
  *   index.js    `nibble-llm` for browsers: the engine on the thread that imports it
  *   template.js chat templates; these two read it with a model that has one
  *   team.js     starting threads, read where they can be had, and thread.js, the program of each
+ *   quantize-client.js  `nibble-llm/web/quantize`: the quantizer in a worker, quantize-worker.js
+ *   quantize.js `nibble-llm/quantize` for browsers: the quantizer on the thread that imports it
  *
  * and, for the page: index.html, main.js, style.css, icon.svg, the .wasm files and the embedded model, so that the folder is a site as it stands. The package
  * leaves these out; there the .wasm files are one folder up, where Node looks for them, too.
  */
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { EMBEDDED } from '../js/cli/common.js'
 import { root, say } from '../wasm/shell.mjs'
 
-/** js/platform.js is about every place; browsers get their own. @type {import('esbuild').Plugin} */
+/** js/platform.js and js/quantize/platform.js are about every place; browsers get their own. @type {Record<string, string>} */
+const PLATFORMS = { 'js/platform.js': 'web/platform.js', 'js/quantize/platform.js': 'web/quantize-platform.js' }
+/** @type {import('esbuild').Plugin} */
 const browserPlatform = {
   name: 'platform',
   setup(build) {
-    build.onResolve({ filter: /\/platform\.js$/ }, ({ resolveDir }) => (resolveDir === join(root, 'js') ? { path: join(root, 'web/platform.js') } : undefined))
+    build.onResolve({ filter: /\/platform\.js$/ }, ({ resolveDir, path }) => {
+      const own = PLATFORMS[relative(root, join(resolveDir, path))]
+      return own ? { path: join(root, own) } : undefined
+    })
   },
 }
 
-/** Comments for the bundlers of users at the import of web/platform.js; here, because minifying removes them. @param {string} file */
-function keepComments(file) {
+/**
+ * Comments for the bundlers of users at the imports of web/platform.js; here, because minifying removes them.
+ * @param {string} file @param {string[]} imported
+ */
+function keepComments(file, imported) {
   const text = readFileSync(file, 'utf8')
-  let n = 0
-  const marked = text.replace(/import\((?=new URL\("\.\/(template|team)\.js")/g, () => {
-    n++
+  /** @type {string[]} */
+  const found = []
+  const marked = text.replace(/import\((?=new URL\("\.\/(template|team)\.js")/g, (_, name) => {
+    found.push(name)
     return 'import(/* @vite-ignore *//* webpackIgnore: true */'
   })
-  if (n !== 2) throw new Error(`${file} does not import template.js and team.js`)
+  if (found.sort().join() !== imported.join()) throw new Error(`${file} imports ${found.join(' and ')} by itself, not ${imported.join(' and ')}`)
   writeFileSync(file, marked)
 }
 
@@ -42,7 +53,10 @@ export async function bundle() {
   mkdirSync(out, { recursive: true })
   const { metafile } = await esbuild.build({
     absWorkingDir: root,
-    entryPoints: ['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'demo/main.js'].map((path) => ({ in: path, out: path.replace(/^.*\/(\w+)\.js$/, '$1') })),
+    entryPoints: [
+      ...['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'web/quantize-client.js', 'web/quantize-worker.js', 'demo/main.js'].map((path) => ({ in: path, out: basename(path, '.js') })),
+      { in: 'js/quantize/index.js', out: 'quantize' },
+    ],
     outdir: 'dist/web',
     bundle: true,
     minify: true,
@@ -55,7 +69,8 @@ export async function bundle() {
     logLevel: 'warning',
     metafile: true,
   })
-  for (const name of ['worker.js', 'index.js']) keepComments(join(out, name))
+  for (const name of ['worker.js', 'index.js']) keepComments(join(out, name), ['team', 'template'])
+  for (const name of ['quantize-worker.js', 'quantize.js']) keepComments(join(out, name), ['team'])
   for (const name of ['index.html', 'style.css', 'icon.svg']) copyFileSync(join(root, 'demo', name), join(out, name))
   for (const name of readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.wasm'))) copyFileSync(join(root, 'dist', name), join(out, name))
   copyFileSync(EMBEDDED, join(out, basename(EMBEDDED)))

@@ -1,11 +1,12 @@
 /**
- * `nibble-llm/quantize`: models made smaller. Runs in Node and in workers of pages.
+ * `nibble-llm/quantize`: models made smaller. Runs in Node and in workers of pages; web/quantize-client.js is for pages themselves.
  */
 export { quantize } from './quantize.js'
 export { convert } from './convert.js'
 export { openCheckpoint } from './checkpoint.js'
 export { GgufWriter } from './gguf-writer.js'
 export { memorySink } from './sinks.js'
+export { deleteKept, keepsFiles, keptFiles, opfsSink, sweep } from './opfs.js'
 export { pair, valueOf } from './pairs.js'
 export { readImatrix, writeImatrix, legacyImatrix } from './imatrix.js'
 export { NibbleError, isNibbleError } from '../errors.js'

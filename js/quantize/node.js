@@ -8,6 +8,7 @@ import { NibbleError, isNibbleError } from '../errors.js'
 import { readError } from '../source.js'
 
 export { openFolder } from './node-folder.js'
+export { readFile }
 
 /** @param {unknown} error @param {string} path */
 function writeError(error, path) {

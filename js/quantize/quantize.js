@@ -3,7 +3,6 @@
  * where it stood, to the same file.
  */
 import { NibbleError } from '../errors.js'
-import { node } from '../platform.js'
 import { abortError } from '../source.js'
 import { CalibratedRun } from './calibrated.js'
 import { openCheckpoint } from './checkpoint.js'
@@ -15,6 +14,7 @@ import { checkImatrix, readImatrix } from './imatrix.js'
 import { Progress, fingerprint, sha256 } from './journal.js'
 import { pair, withPairs } from './pairs.js'
 import { planTypes, weightsOf } from './plan.js'
+import { node } from './platform.js'
 import { Run } from './run.js'
 import { openSink } from './sinks.js'
 import { gptqOptions } from './sites.js'
@@ -37,6 +37,7 @@ import { gptqOptions } from './sites.js'
  *   before the work
  * @property {(text: string) => void} [onNote]  what is otherwise than asked for, as soon as it is known
  * @property {AbortSignal} [signal]
+ * @property {import('../runtime.js').Engine} [engine]  one of quantizeEngine(), which stays open
  * @property {typeof globalThis.fetch} [fetch]  @property {HeadersInit} [headers]
  * @typedef {QuantizeOnly & Omit<import('./plan.js').PlanOptions, 'hasImatrix'> & import('./engine.js').QuantizeEngineOptions} QuantizeOptions
  *
@@ -126,7 +127,7 @@ const NOWHERE = { write: async () => {}, commit: async () => {}, abort: async ()
 
 /** @param {Checkpoint} checkpoint @param {unknown} destination */
 async function checkDestination(checkpoint, destination) {
-  if (typeof destination === 'string' && node && await (await import('./node.js')).samePlace(checkpoint.name, destination)) {
+  if (typeof destination === 'string' && node && await (await node()).samePlace(checkpoint.name, destination)) {
     throw new NibbleError('E_ARGUMENT', `${destination} is the file that is read; name another one for the result`)
   }
 }
@@ -140,7 +141,7 @@ async function checkDestination(checkpoint, destination) {
  */
 export async function quantize(source, destination, options) {
   const method = checkOptions(options), { signal, onNote } = options
-  const engine = await quantizeEngine(options)
+  const engine = options.engine ?? await quantizeEngine(options)
   const encoder = new RowEncoder(engine)
   /** @type {Checkpoint | undefined} */
   let opened
@@ -210,6 +211,7 @@ export async function quantize(source, destination, options) {
     throw error
   } finally {
     await opened?.close()
-    engine.close()
+    encoder.free()
+    if (!options.engine) engine.close()
   }
 }
