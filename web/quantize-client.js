@@ -26,6 +26,7 @@ export { deleteKept, keepsFiles, keptFiles, sweep } from '../js/quantize/opfs.js
  * @property {boolean} supported  whether this version runs it  @property {boolean} chats  it has a chat template
  * @property {number} parameters  @property {number} n_ctx
  * @property {number} weight_bytes  @property {number} bpw  bits per weight
+ * @property {number} session_bytes  keys, values and working memory for talking with it
  * @property {string} type  of most weights  @property {boolean} floats  it is not quantized yet
  * @property {string[]} notes  what people should know of a folder that a GGUF file cannot say
  * @property {number} threads  @property {string} variant

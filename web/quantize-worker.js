@@ -46,6 +46,7 @@ const OPERATIONS = {
     const checkpoint = files ? await openHuggingFace({ ...folderOfFiles(files), name: folder }) : await openCheckpoint(source, { ...options, engine })
     opened = { engine, checkpoint }
     const header = headerModel(engine, checkpoint), { name, architecture, supported, parameters, n_ctx, chat_template } = header.info
+    const session_bytes = supported ? engine.call('nbw_session_bytes', header.model, 0, 0) : 0
     header.free()
     const matrices = checkpoint.tensors.filter(({ shape }) => shape.length > 1)
     /** @type {Map<string, number>} */
@@ -53,7 +54,7 @@ const OPERATIONS = {
     for (const tensor of matrices) weights.set(tensor.type, (weights.get(tensor.type) ?? 0) + weightsOf(tensor))
     const bytes = checkpoint.tensors.reduce((n, tensor) => n + tensor.bytes, 0)
     return {
-      name, architecture, supported, parameters, n_ctx, chats: !!chat_template, weight_bytes: bytes, bpw: parameters ? bytes * 8 / parameters : 0,
+      name, architecture, supported, parameters, n_ctx, chats: !!chat_template, weight_bytes: bytes, session_bytes, bpw: parameters ? bytes * 8 / parameters : 0,
       type: [...weights].sort((a, b) => b[1] - a[1])[0]?.[0] ?? '', floats: matrices.every(({ type }) => isFloat(type)), notes: checkpoint.notes ?? [],
       threads: engine.threads, variant: engine.variant, kept: await keepsFiles(),
     }
@@ -72,9 +73,14 @@ const OPERATIONS = {
     await sweep()
     await checkRoom(file_bytes, kept)
     const sink = kept ? await opfsSink(name) : memorySink()
-    const result = await quantize(checkpoint, sink, { ...options, engine, signal, onProgress })
-    flush()
-    return { result, kept, file: 'file' in sink ? await sink.file() : new File([sink.blob()], name) }
+    try {
+      const result = await quantize(checkpoint, sink, { ...options, engine, signal, onProgress })
+      flush()
+      return { result, kept, file: 'file' in sink ? await sink.file() : new File([sink.blob()], name) }
+    } catch (error) {
+      await sink.abort().catch(() => {}) // done already, as a rule
+      throw error
+    }
   },
 }
 

@@ -22,17 +22,19 @@ function checked(name) {
   return name
 }
 
-/** @returns {Promise<FileSystemDirectoryHandle>} */
-async function folder() {
-  const root = await globalThis.navigator?.storage?.getDirectory?.()
-  if (!root) throw new NibbleError('E_UNSUPPORTED', 'there is no private file system here; use memorySink()')
-  return root.getDirectoryHandle(FOLDER, { create: true })
+async function root() {
+  const place = await globalThis.navigator?.storage?.getDirectory?.()
+  if (!place) throw new NibbleError('E_UNSUPPORTED', 'there is no private file system here; use memorySink()')
+  return place
 }
+
+/** @param {{create?: boolean}} [options] */
+const folder = async (options) => (await root()).getDirectoryHandle(FOLDER, options)
 
 /** Whether files can be kept here: some browsers refuse it in private windows. */
 export async function keepsFiles() {
   try {
-    await folder()
+    await root()
     return typeof FileSystemFileHandle !== 'undefined' && 'createSyncAccessHandle' in FileSystemFileHandle.prototype && 'move' in FileSystemFileHandle.prototype
   } catch {
     return false
@@ -77,8 +79,8 @@ export async function deleteKept(name) {
 
 /** Deletes what runs left behind that were ended in the middle. What is being written in another tab is locked, and stays. */
 export async function sweep() {
-  if (!await keepsFiles()) return
-  const place = await folder()
+  const place = await folder().catch(() => undefined) // nothing was ever kept
+  if (!place) return
   for (const { name } of await handlesIn(place)) if (name.endsWith(UNFINISHED)) await place.removeEntry(name).catch(() => {})
 }
 
@@ -100,7 +102,7 @@ export async function opfsSink(name) {
   if (!await keepsFiles()) throw new NibbleError('E_UNSUPPORTED', 'no files can be kept here; use memorySink()')
   const part = `${name}${UNFINISHED}`
   return guarded(async () => {
-    const place = await folder(), handle = await place.getFileHandle(part, { create: true })
+    const place = await folder({ create: true }), handle = await place.getFileHandle(part, { create: true })
     const access = await /** @type {any} */ (handle).createSyncAccessHandle()
     access.truncate(0)
     return {
