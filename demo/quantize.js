@@ -159,7 +159,7 @@ export class Quantizing {
     }))
     $('offer-as-is').hidden = folder
     $('offer-as-is').disabled = asIs >= TOO_LARGE
-    $('offer-as-is-hint').textContent = folder ? '' : asIs >= TOO_LARGE ? 'As it is, it is too large for a page.' : `As it is, talking with it takes about ${bytes(asIs)} of memory.`
+    $('offer-as-is-hint').textContent = !folder && asIs >= TOO_LARGE ? 'As it is, it is too large for a page to talk with.' : ''
     this.tell(model.notes)
     this.changed()
     this.page.show('offer')
@@ -206,14 +206,14 @@ export class Quantizing {
     const estimate = this.estimates.get(`${method} ${type}`)
     $('offer-how').textContent = method === 'hqq' ? 'robust' : 'least error'
     $('offer-run').textContent = type === 'F16' ? 'Convert' : 'Make it smaller'
-    if (!estimate) return void ($('offer-figures').textContent = 'Estimating…')
-    const threads = model.threads > 1 ? `${model.threads} threads` : '1 thread'
-    $('offer-figures').textContent = [
-      `Takes about ${duration(estimate.seconds)} with ${threads} and ${bytes(estimate.memory_bytes)} of memory`,
-      `talking with the result about ${bytes(estimate.file_bytes + model.session_bytes)}`,
-      model.kept ? 'the result is kept in this browser until you delete it' : 'this browser keeps no files for the page: the result stays in memory, up to 512 MB, until the page is closed',
-    ].join('; ') + '.'
-    this.tell([...model.notes, ...estimate.notes])
+    const whole = this.offered.folder ? '' : `, as it is ${bytes(model.weight_bytes + model.session_bytes)}`
+    const figures = [
+      ['Takes', estimate ? `about ${duration(estimate.seconds)} with ${model.threads > 1 ? `${model.threads} threads` : '1 thread'}, ${bytes(estimate.memory_bytes)} of memory` : 'estimating…'],
+      ['Memory for talking with it', estimate ? `${bytes(estimate.file_bytes + model.session_bytes)}${whole}` : '…'],
+      ['The result is', model.kept ? 'kept in this browser until you delete it' : 'in memory, up to 512 MB: this browser keeps no files for pages'],
+    ]
+    $('offer-figures').replaceChildren(...figures.map(([name, value]) => element('div', '', element('dt', '', name), element('dd', '', value))))
+    if (estimate) this.tell([...model.notes, ...estimate.notes])
   }
 
   // ---- the work -------------------------------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ export class Quantizing {
       return element('tr', '', head, element('td', '', was), element('td', '', is))
     }))
     const worst = Math.max(0, ...result.tensors.map((t) => t.error))
-    $('result-figures').textContent = `It took ${duration(seconds)}. ` + (worst > 0 ? `Weights differ from the original by at most ${decimal(Math.sqrt(worst) * 100, 1)} % in any tensor (root of the mean square). ` : '') +
+    $('result-figures').textContent = `It took ${duration(seconds)}. ` + (worst > 0 ? `The weights of no tensor differ from the original by more than ${decimal(Math.sqrt(worst) * 100, 1)} % (root mean square). ` : '') +
       (kept ? 'The file is kept in this browser, which may drop it when the disk is full: save it as a file to be sure.' : 'The result is in memory only: save it as a file to keep it.')
     this.page.show('result')
     $('result-title').focus()

@@ -18,8 +18,15 @@ import { openPage, until } from './browser.js'
 const ORIGINAL = EMBEDDED.replace('Q4_0', 'F16')
 const ASKED = 'Write a poem about the sea.'
 
+const tiny = /** @type {Uint8Array} */ (tinyModel({ type: 'F16', n_layers: 2 }))
+
 /** @type {string} */ let folder
-before(async () => { folder = await mkdtemp(join(tmpdir(), 'nibble-page-quantize-')) })
+/** @type {string} */ let tinyFile
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'nibble-page-quantize-'))
+  tinyFile = join(folder, 'tiny-f16.gguf')
+  await writeFile(tinyFile, tiny)
+})
 after(() => rm(folder, { recursive: true }))
 
 /** @param {Uint8Array} bytes */
@@ -85,14 +92,14 @@ describe('an F16 file', () => {
     await page.setInputFiles('#file', ORIGINAL)
     await offered(page)
     assert.match(await page.innerText('#offer-lead'), /F16: 16 bits each, 10 MB/)
-    assert.match(await page.innerText('.choice:has([value="Q4_0"])'), /2\.9 MB\s+4\.5 bits/)
+    assert.match(await page.innerText('.choice:has([value="Q4_0"])'), /3\.2 MB\s+4\.9 bits/)
     await choose(page, 'Q4_0')
     await context.setOffline(true)
     const before = requests.length
     await page.click('#offer-run')
     await done(page)
     assert.equal(requests.length, before, 'requests while quantizing')
-    assert.match(await page.innerText('.compare'), /Size\s+10 MB\s+2\.9 MB\s+Bits per weight\s+16\S*\s+4\.5/)
+    assert.match(await page.innerText('.compare'), /Size\s+10 MB\s+3\.2 MB\s+Bits per weight\s+16\S*\s+4\.9/)
     const name = 'Llama-Nibble-Stories-5M-Q4_0.gguf', bytes = await inNode(ORIGINAL, { type: 'Q4_0' })
     assert.deepEqual(await kept(page), { [name]: hash(bytes) })
     await context.setOffline(false) // the engine that talks comes from the page's own server
@@ -112,12 +119,12 @@ describe('an F16 file', () => {
   })
   test('the same by the other method, in another mix', async () => {
     const { page, complaints, close } = await openPage()
-    await page.setInputFiles('#file', ORIGINAL)
+    await page.setInputFiles('#file', tinyFile)
     await offered(page)
     await choose(page, 'Q4_K_M', 'hqq')
     await page.click('#offer-run')
     await done(page)
-    assert.deepEqual(Object.values(await kept(page)), [hash(await inNode(ORIGINAL, { type: 'Q4_K_M', method: 'hqq' }))])
+    assert.deepEqual(Object.values(await kept(page)), [hash(await inNode(tiny, { type: 'Q4_K_M', method: 'hqq' }))])
     assert.deepEqual(complaints, [])
     await close()
   })
@@ -161,14 +168,14 @@ describe('an F16 file', () => {
     await close()
   })
   test('from an address: the server gives it by ranges', async () => {
-    const { page, complaints, close } = await openPage({ model: ORIGINAL })
+    const { page, complaints, close } = await openPage({ model: tinyFile })
     await ready(page)
     await page.click('#smaller')
     await offered(page)
     await choose(page, 'Q4_0')
     await page.click('#offer-run')
     await done(page)
-    assert.deepEqual(await kept(page), { 'model-Q4_0.gguf': hash(await inNode(ORIGINAL, { type: 'Q4_0' })) })
+    assert.deepEqual(await kept(page), { 'model-Q4_0.gguf': hash(await inNode(tiny, { type: 'Q4_0' })) })
     assert.deepEqual(complaints, [])
     await close()
   })
@@ -177,7 +184,7 @@ describe('an F16 file', () => {
 describe('what is kept', () => {
   test('is listed at the next visit, opened, and deleted; what was begun and never finished is swept away', async () => {
     const { page, complaints, close } = await openPage()
-    await page.setInputFiles('#file', ORIGINAL)
+    await page.setInputFiles('#file', tinyFile)
     await offered(page)
     await choose(page, 'Q4_0')
     await page.click('#offer-run')
@@ -188,7 +195,7 @@ describe('what is kept', () => {
     })
     await page.reload()
     await page.waitForSelector('#kept:not([hidden])')
-    assert.match(await page.innerText('#kept-list'), /Llama-Nibble-Stories-5M-Q4_0\.gguf\s*2\.9 MB/)
+    assert.match(await page.innerText('#kept-list'), /tiny-Q4_0\.gguf\s*[\d.]+ [kM]B/)
     await until(async () => Object.keys(await kept(page)).length === 1, 'the rest is swept away')
     await page.click('#kept-list >> text=Open')
     await ready(page)
@@ -209,14 +216,14 @@ describe('what is kept', () => {
         },
       },
     })
-    await page.setInputFiles('#file', ORIGINAL)
+    await page.setInputFiles('#file', tinyFile)
     await offered(page)
-    assert.match(await page.innerText('#offer-figures'), /stays in memory, up to 512 MB/)
+    assert.match(await page.innerText('#offer-figures'), /in memory, up to 512 MB/)
     await choose(page, 'Q4_0')
     await page.click('#offer-run')
     await done(page)
     const [download] = await Promise.all([page.waitForEvent('download'), page.click('#result-save')])
-    assert.equal(hash(await readFile(await download.path())), hash(await inNode(ORIGINAL, { type: 'Q4_0' })))
+    assert.equal(hash(await readFile(await download.path())), hash(await inNode(tiny, { type: 'Q4_0' })))
     await page.click('#result-chat')
     await ready(page)
     assert.deepEqual(complaints, [])
@@ -262,7 +269,7 @@ describe('a folder from Hugging Face', () => {
 
 describe('failures', () => {
   test('a weight that is no number is told, and nothing stays', async () => {
-    const bytes = await readFile(ORIGINAL), damaged = join(folder, 'damaged.gguf')
+    const bytes = tiny.slice(), damaged = join(folder, 'damaged.gguf')
     bytes.fill(0xff, bytes.length - 4096, bytes.length - 4000) // F16 NaNs in the last matrix
     await writeFile(damaged, bytes)
     const { page, complaints, close } = await openPage()
@@ -290,7 +297,7 @@ describe('for everyone', () => {
       }).map((e) => e.outerHTML.slice(0, 100)))
       assert.deepEqual(nameless, [], view)
     }
-    await page.setInputFiles('#file', ORIGINAL)
+    await page.setInputFiles('#file', tinyFile)
     await offered(page)
     await page.tap('.how summary')
     await check('offer')
