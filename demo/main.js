@@ -226,8 +226,8 @@ const quantizer = new Quantizing({
  * @param {import('../web/client.js').Source} source @param {string} name
  */
 async function consider(source, name) {
-  quantizer.close()
   const mine = begin('Loading', name)
+  quantizer.close()
   let floats = false
   try {
     floats = (await estimate(source, { signal: mine.signal, ...chatting })).bpw >= FLOATS

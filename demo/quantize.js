@@ -76,6 +76,10 @@ export class Quantizing {
     this.offered = { source: undefined, name: '', folder: false }
     /** By method and type. @type {Map<string, Estimate>} */
     this.estimates = new Map()
+    /** Whose estimates are being asked for. @type {Quantizer | undefined} */
+    this.estimating = undefined
+    /** Work under way; never rejects. @type {Promise<unknown>} */
+    this.running = Promise.resolve()
     /** @type {Made | undefined} */
     this.made = undefined
     this.form().addEventListener('change', () => this.changed())
@@ -113,9 +117,11 @@ export class Quantizing {
     return String(new FormData(this.form()).get(name))
   }
 
+  /** Gives up the model; work under way, which is cancelled by whoever gives it up, puts things in order first. */
   close() {
-    this.quantizer?.close()
+    const { quantizer } = this
     this.quantizer = undefined
+    if (quantizer) void this.running.then(() => quantizer.close())
   }
 
   // ---- the offer ------------------------------------------------------------------------------------------------------------------
@@ -129,7 +135,7 @@ export class Quantizing {
     this.close()
     const mine = page.begin('Reading', name)
     try {
-      const quantizer = await openQuantizer(source, { ...page.options, signal: mine.signal })
+      const quantizer = await openQuantizer(source, { ...page.options, signal: mine.signal, ...(folder && { folder: name }) })
       if (!page.end(mine)) return void quantizer.close()
       this.quantizer = quantizer
     } catch (error) {
@@ -142,7 +148,6 @@ export class Quantizing {
     this.offered = { source, name, folder }
     this.estimates.clear()
     this.showOffer()
-    await this.estimate()
   }
 
   showOffer() {
@@ -172,27 +177,31 @@ export class Quantizing {
     $('offer-notes').hidden = notes.length === 0
   }
 
-  /** Asks for what is not known yet of the method that is chosen; the chosen type first. */
+  /** Asks, one after the other, for what is not known yet of the method that is chosen; the chosen type first. */
   async estimate() {
-    const { quantizer } = this, method = this.chosen('method'), first = this.chosen('type')
+    const { quantizer } = this
+    if (!quantizer || quantizer === this.estimating) return
+    this.estimating = quantizer
     const types = [...document.querySelectorAll('#offer-choices input')].map((input) => /** @type {HTMLInputElement} */ (input).value)
     try {
-      for (const type of types.sort((a, b) => Number(b === first) - Number(a === first))) {
-        if (this.estimates.has(`${method} ${type}`)) continue
-        const estimate = await quantizer?.estimate({ type, method: /** @type {any} */ (method) })
-        if (quantizer !== this.quantizer || !estimate) return
-        this.estimates.set(`${method} ${type}`, estimate)
+      for (;;) {
+        const method = this.chosen('method'), unknown = [this.chosen('type'), ...types].find((type) => !this.estimates.has(`${method} ${type}`))
+        if (unknown === undefined) return
+        const estimate = await quantizer.estimate({ type: unknown, method: /** @type {any} */ (method) })
+        if (quantizer !== this.quantizer) return
+        this.estimates.set(`${method} ${unknown}`, estimate)
         this.fill()
-        if (method !== this.chosen('method')) return
       }
     } catch (error) {
-      if (quantizer === this.quantizer && quantizer) this.page.showError(error)
+      if (quantizer === this.quantizer) this.page.showError(error)
+    } finally {
+      if (quantizer === this.estimating) this.estimating = undefined
     }
   }
 
   changed() {
     this.fill()
-    if (this.quantizer && !this.estimates.has(`${this.chosen('method')} ${this.chosen('type')}`)) void this.estimate()
+    void this.estimate()
   }
 
   /** Writes the figures that are known. */
@@ -224,16 +233,18 @@ export class Quantizing {
     const { model } = quantizer, start = performance.now()
     const mine = page.begin(type === 'F16' ? 'Converting' : `Making it smaller: ${type}`, resultName(name, type))
     let quarter = 0
+    const work = quantizer.quantize({ type, method: /** @type {any} */ (method) }, {
+      name: resultName(name, type), signal: mine.signal,
+      onProgress({ index, count, done, secondsLeft }) {
+        if (mine.signal.aborted) return
+        page.progress([`${Math.floor(done * 100)} %`, `tensor ${Math.min(index + 1, count)} of ${count}`, done > 0.01 && secondsLeft > 1 ? `${duration(secondsLeft)} left` : ''].filter(Boolean).join(' · '), done)
+        if (done * 4 >= quarter + 1) page.announce(`${Math.floor(done * 100)} percent done, ${duration(secondsLeft)} left`)
+        quarter = Math.floor(done * 4)
+      },
+    })
+    this.running = work.catch(() => {})
     try {
-      const { file, kept, result } = await quantizer.quantize({ type, method: /** @type {any} */ (method) }, {
-        name: resultName(name, type), signal: mine.signal,
-        onProgress({ index, count, done, secondsLeft }) {
-          if (mine.signal.aborted) return
-          page.progress([`${Math.floor(done * 100)} %`, `tensor ${Math.min(index + 1, count)} of ${count}`, done > 0.01 && secondsLeft > 1 ? `${duration(secondsLeft)} left` : ''].filter(Boolean).join(' · '), done)
-          if (done * 4 >= quarter + 1) page.announce(`${Math.floor(done * 100)} percent done, ${duration(secondsLeft)} left`)
-          quarter = Math.floor(done * 4)
-        },
-      })
+      const { file, kept, result } = await work
       if (!page.end(mine)) return
       this.close()
       this.made = {

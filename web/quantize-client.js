@@ -19,6 +19,7 @@ export { deleteKept, keepsFiles, keptFiles, sweep } from '../js/quantize/opfs.js
  * @property {URL | string} [wasm]  the folder of the .wasm files
  * @property {'auto' | number} [threads]  @property {import('../js/runtime.js').Variant | 'auto'} [variant]
  * @property {HeadersInit} [headers]  for URLs, which are read by ranges
+ * @property {string} [folder]  the name of the folder, where the files do not tell: those that were dropped
  * @property {AbortSignal} [signal]
  *
  * @typedef {object} OpenedModel
@@ -43,15 +44,15 @@ export { deleteKept, keepsFiles, keptFiles, sweep } from '../js/quantize/opfs.js
 
 const closed = () => new NibbleError('E_DISPOSED', 'the quantizer was closed; open the model again')
 
-/** The files as they cross: what they are called in their folder does not in every browser. @param {File[]} list */
-function packFolder(list) {
+/** The files as they cross: what they are called in their folder does not in every browser. @param {File[]} list @param {string} [name] */
+function packFolder(list, name = 'model') {
   const paths = list.map((file) => file.webkitRelativePath || file.name), folder = /^([^/]+)\//.exec(paths[0])?.[1]
-  return { folder: folder ?? 'model', files: list.map((file, i) => ({ name: folder && paths[i].startsWith(`${folder}/`) ? paths[i].slice(folder.length + 1) : paths[i], file })) }
+  return { folder: folder ?? name, files: list.map((file, i) => ({ name: folder && paths[i].startsWith(`${folder}/`) ? paths[i].slice(folder.length + 1) : paths[i], file })) }
 }
 
-/** @param {QuantizeSource} source */
-function packSource(source) {
-  if (Array.isArray(source) && source.every((item) => item instanceof File) && source.some(({ name }) => !/\.gguf$/i.test(name))) return packFolder(source)
+/** @param {QuantizeSource} source @param {string} [folder] */
+function packSource(source, folder) {
+  if (Array.isArray(source) && source.every((item) => item instanceof File) && source.some(({ name }) => !/\.gguf$/i.test(name))) return packFolder(source, folder)
   const pack = (/** @type {unknown} */ one) => (typeof one === 'string' || one instanceof URL ? absolute(one) : one)
   return { source: Array.isArray(source) ? source.map(pack) : pack(source) }
 }
@@ -94,7 +95,7 @@ export class Quantizer {
  * @param {OpenOptions} [options]
  * @returns {Promise<Quantizer>}
  */
-export async function openQuantizer(source, { signal, workerUrl, wasm, headers, ...options } = {}) {
+export async function openQuantizer(source, { signal, workerUrl, wasm, headers, folder, ...options } = {}) {
   if (signal?.aborted) throw abortError(undefined, signal)
   // The second form is what bundlers look for: it must stay as it is.
   const connection = new Connection(() => (workerUrl ? new Worker(/** @type {string} */ (workerUrl), { type: 'module' }) : new Worker(new URL('./quantize-worker.js', import.meta.url), { type: 'module' })))
