@@ -103,7 +103,7 @@ export async function openQuantizer(source, { signal, workerUrl, wasm, headers, 
   signal?.addEventListener('abort', onAbort, { once: true })
   try {
     const sent = { ...options, ...(headers && { headers: [...new Headers(headers)] }), ...(wasm && { wasm: absolute(wasm) }) }
-    return new Quantizer(connection, await connection.ask('open', [packSource(source), sent]))
+    return new Quantizer(connection, await connection.ask('open', [packSource(source, folder), sent]))
   } catch (error) {
     connection.close(isNibbleError(error) ? error : closed())
     throw error
