@@ -1,5 +1,6 @@
 // nibble-llm for browsers (dist/web/index.js): the engine on the thread that imports it, the page's or a worker's; and the quantizer (dist/web/quantize*.js).
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { before, describe, test } from 'node:test'
 import { headersFor } from '../../demo/server.mjs'
@@ -79,25 +80,25 @@ describe('the engine without a worker of its own', () => {
     })
   }
   test('the quantizer of the package, in its worker and on the page\'s thread, as under Node', async () => {
-    const floats = /** @type {Uint8Array} */ (tinyModel({ type: 'F16', n_vocab: 384 })), sink = memorySink()
+    const floats = /** @type {Uint8Array} */ (tinyModel({ type: 'F16', n_layers: 1, d_ff: 256, n_vocab: 384 })), sink = memorySink()
     await quantize(floats, sink, { type: 'Q4_K_M' })
-    const results = await opened.page.evaluate(async (list) => {
-      const source = new Blob([Uint8Array.from(list)])
+    await opened.page.context().route('**/f16.gguf', (route) => route.fulfill({ body: Buffer.from(floats), contentType: 'application/octet-stream' }))
+    const { inWorker, onPage, ...rest } = await opened.page.evaluate(async () => {
+      const source = await (await fetch('/f16.gguf')).blob(), hash = async (/** @type {ArrayBuffer | Uint8Array<ArrayBuffer>} */ bytes) => [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].join()
       const { openQuantizer, keptFiles, deleteKept } = await import('/package/dist/web/quantize-client.js')
       const quantizer = await openQuantizer(source)
       const { type, floats, threads } = quantizer.model
       const { file, kept } = await quantizer.quantize({ type: 'Q4_K_M' }, { name: 'tiny.gguf' })
-      const inWorker = [...new Uint8Array(await file.arrayBuffer())], names = (await keptFiles()).map((/** @type {File} */ f) => f.name)
+      const inWorker = await hash(await file.arrayBuffer()), names = (await keptFiles()).map((/** @type {File} */ f) => f.name)
       await deleteKept('tiny.gguf')
       const refused = await quantizer.quantize({ type: 'Q4_K_M' }, { name: '../tiny.gguf' }).catch((/** @type {any} */ error) => error.code)
       quantizer.close()
       const library = await import('/package/dist/web/quantize.js'), sink = library.memorySink()
       await library.quantize(source, sink, { type: 'Q4_K_M' })
-      return { type, floats, threads, kept, names, refused, inWorker, onPage: [...await sink.bytes()] }
-    }, [...floats])
-    const { inWorker, onPage, ...rest } = results, expected = Buffer.from(await sink.bytes())
-    assert.ok(Buffer.from(inWorker).equals(expected), 'in the worker')
-    assert.ok(Buffer.from(onPage).equals(expected), 'on the page')
+      return { type, floats, threads, kept, names, refused, inWorker, onPage: await hash(await sink.bytes()) }
+    })
+    const expected = [...createHash('sha256').update(await sink.bytes()).digest()].join()
+    assert.deepEqual({ inWorker, onPage }, { inWorker: expected, onPage: expected })
     assert.deepEqual(rest, { type: 'F16', floats: true, threads: rest.threads, kept: true, names: ['tiny.gguf'], refused: 'E_ARGUMENT' })
     assert.ok(rest.threads >= 1)
   })

@@ -18,7 +18,7 @@ import { openPage, until } from './browser.js'
 const ORIGINAL = EMBEDDED.replace('Q4_0', 'F16')
 const ASKED = 'Write a poem about the sea.'
 
-const tiny = /** @type {Uint8Array} */ (tinyModel({ type: 'F16', n_layers: 2 }))
+const tiny = /** @type {Uint8Array} */ (tinyModel({ type: 'F16', n_layers: 2, d_ff: 512, n_vocab: 512 }))
 
 /** @type {string} */ let folder
 /** @type {string} */ let tinyFile
