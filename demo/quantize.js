@@ -215,7 +215,7 @@ export class Quantizing {
     const estimate = this.estimates.get(`${method} ${type}`)
     $('offer-how').textContent = method === 'hqq' ? 'robust' : 'least error'
     $('offer-run').textContent = type === 'F16' ? 'Convert' : 'Make it smaller'
-    const whole = this.offered.folder ? '' : `, as it is ${bytes(model.weight_bytes + model.session_bytes)}`
+    const whole = this.offered.folder ? '' : ` (as it is ${bytes(model.weight_bytes + model.session_bytes)})`
     const figures = [
       ['Takes', estimate ? `about ${duration(estimate.seconds)} with ${model.threads > 1 ? `${model.threads} threads` : '1 thread'}, ${bytes(estimate.memory_bytes)} of memory` : 'estimating…'],
       ['Memory for talking with it', estimate ? `${bytes(estimate.file_bytes + model.session_bytes)}${whole}` : '…'],
