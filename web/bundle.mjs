@@ -5,9 +5,9 @@
  *   worker.js   that worker
  *   index.js    `nibble-llm` for browsers: the engine on the thread that imports it
  *   template.js chat templates; these two read it with a model that has one
+ *   quantize.js `nibble-llm/quantize`, for workers of pages
  *   team.js     starting threads, read where they can be had, and thread.js, the program of each
  *   quantize-client.js  `nibble-llm/web/quantize`: the quantizer in a worker, quantize-worker.js
- *   quantize.js `nibble-llm/quantize` for browsers: the quantizer on the thread that imports it
  *
  * and, for the page: index.html, main.js, style.css, icon.svg, the .wasm files and the embedded model, so that the folder is a site as it stands. The package
  * leaves these out; there the .wasm files are one folder up, where Node looks for them, too.
@@ -17,15 +17,15 @@ import { basename, join, relative } from 'node:path'
 import { EMBEDDED } from '../js/cli/common.js'
 import { root, say } from '../wasm/shell.mjs'
 
-/** js/platform.js and js/quantize/platform.js are about every place; browsers get their own. @type {Record<string, string>} */
+/** What is about every place; browsers get their own. @type {Record<string, string>} */
 const PLATFORMS = { 'js/platform.js': 'web/platform.js', 'js/quantize/platform.js': 'web/quantize-platform.js' }
 /** @type {import('esbuild').Plugin} */
 const browserPlatform = {
   name: 'platform',
   setup(build) {
-    build.onResolve({ filter: /\/platform\.js$/ }, ({ resolveDir, path }) => {
-      const own = PLATFORMS[relative(root, join(resolveDir, path))]
-      return own ? { path: join(root, own) } : undefined
+    build.onResolve({ filter: /\/platform\.js$/ }, ({ path, resolveDir }) => {
+      const own = PLATFORMS[relative(root, join(resolveDir, path)).replaceAll('\\', '/')]
+      return own === undefined ? undefined : { path: join(root, own) }
     })
   },
 }

@@ -2,9 +2,9 @@
  * The engine with the quantizer in it: other modules than those that chat, read where they are wanted.
  */
 import { NibbleError } from '../errors.js'
-import { cores } from '../platform.js'
+import { cores, node } from '../platform.js'
 import { Engine, chooseVariant } from '../runtime.js'
-import { node, wasmFile } from './platform.js'
+import { quantizeWasm } from './platform.js'
 
 /** More have not been tried. */
 const MOST_THREADS = 16
@@ -50,7 +50,7 @@ export async function quantizeEngine({ threads = 'auto', variant: wanted, wasm }
   const n = threads === 'auto' ? (threadsHere() ? Math.min(MOST_THREADS, await cores()) : 1) : threads
   const create = async (/** @type {number} */ n) => {
     const name = /** @type {import('../runtime.js').ModuleName} */ (n > 1 ? `${variant}-threads` : variant)
-    const module = await compile(wasm ? new URL(`nibble-quantize-${name}.wasm`, String(wasm).replace(/\/?$/, '/')) : wasmFile(name))
+    const module = await compile(wasm ? new URL(`nibble-quantize-${name}.wasm`, String(wasm).replace(/\/?$/, '/')) : quantizeWasm(name))
     return Engine.create({ variant, wasm: module, threads: n })
   }
   try {

@@ -2,7 +2,7 @@
  * Where files go that are kept in memory: in tests, and in pages, which hand them on as a Blob.
  */
 import { NibbleError } from '../errors.js'
-import { node } from './platform.js'
+import { files } from './platform.js'
 
 /**
  * @param {import('./gguf-writer.js').Sink | string} destination  a path (Node), or a sink
@@ -10,8 +10,8 @@ import { node } from './platform.js'
  */
 export async function openSink(destination) {
   if (typeof destination !== 'string') return destination
-  if (!node) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
-  return (await node()).fileSink(destination)
+  if (!files) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
+  return (await files()).fileSink(destination)
 }
 
 /**
