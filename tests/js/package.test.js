@@ -83,6 +83,15 @@ test('sizes: each module at most 300 kB, the engine in a page with its chat temp
   }
 })
 
+test('sizes: the quantizer in a page at most 220 kB, its modules at most 450 kB', (t) => {
+  const size = (/** @type {string} */ name) => statSync(join(project, 'node_modules/nibble-llm/dist', name)).size
+  for (const name of ['web/quantize.js', 'web/quantize-worker.js']) {
+    t.diagnostic(`${name}: ${size(name)} bytes`)
+    assert.ok(size(name) <= 220_000)
+  }
+  for (const variant of ['simd128', 'relaxed', 'simd128-threads', 'relaxed-threads']) assert.ok(size(`nibble-quantize-${variant}.wasm`) <= 450_000)
+})
+
 test('holds what it needs and nothing else', () => {
   const names = readdirSync(join(project, 'node_modules/nibble-llm'), { recursive: true }).map(String)
   for (const name of ['LICENSE', 'README.md', 'js/index.js', 'dist/types/js/index.d.ts']) assert.ok(names.includes(name), name)
