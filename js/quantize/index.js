@@ -2,6 +2,7 @@
  * `nibble-llm/quantize`: models made smaller. Runs in Node and in workers of pages.
  */
 export { quantize } from './quantize.js'
+export { prune } from './prune.js'
 export { openCheckpoint } from './checkpoint.js'
 export { GgufWriter } from './gguf-writer.js'
 export { memorySink } from './sinks.js'
