@@ -17,6 +17,7 @@ import { pair, withPairs } from './pairs.js'
 import { planTypes, weightsOf } from './plan.js'
 import { Run } from './run.js'
 import { gptqOptions } from './sites.js'
+import { smoothed } from './smooth.js'
 
 /**
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
@@ -28,6 +29,7 @@ import { gptqOptions } from './sites.js'
  * @property {keyof typeof METHODS} [method]  how blocks are found: rtn by rounding, search by a search for the least error (the default), hqq for errors of
  *   which a few may be large; gptq and awq by what matrices are multiplied with on a calibration text
  * @property {import('./calibrated.js').CalibrationText} [calibration]  for gptq and awq; for search importance is measured on it
+ * @property {number} [smooth]  0 to 1: outliers among the inputs of matrices are moved into the weights first (smooth.js); needs a calibration text
  * @property {import('./sites.js').GptqOptions} [gptq]
  * @property {Imatrix | import('../source.js').SingleSource} [imatrix]  importance of the columns of matrices, or the file that has it
  * @property {boolean} [dryRun]  plan and estimate only; the destination is not touched
@@ -71,16 +73,20 @@ import { gptqOptions } from './sites.js'
  */
 
 const METHODS = { rtn: ENCODE.rtn, search: ENCODE.search, hqq: ENCODE.hqq, gptq: ENCODE.search, awq: ENCODE.search }
+/** Methods that look at weights alone. */
+const BY_WEIGHTS = ['rtn', 'hqq']
 const QUANTIZATION_VERSION = 2 // GGML_QNT_VERSION
 
 /** @param {QuantizeOptions} options */
-function checkOptions({ method = 'search', type, calibration, imatrix, gptq }) {
+function checkOptions({ method = 'search', type, calibration, imatrix, gptq, smooth }) {
   const wrong = (/** @type {string} */ what) => new NibbleError('E_ARGUMENT', what)
   if (typeof type !== 'string') throw wrong("type is missing; name one, such as 'Q4_K_M'")
   if (!Object.hasOwn(METHODS, method)) throw wrong(`there is no method '${method}'; the methods are ${Object.keys(METHODS).join(', ')}`)
   const learns = method === 'gptq' || method === 'awq'
   if (learns && calibration === undefined) throw wrong(`the method ${method} needs a calibration text (--calibration)`)
-  if ((method === 'rtn' || method === 'hqq') && calibration !== undefined) throw wrong(`the method ${method} looks at weights alone: leave the calibration text out, or take search, awq or gptq`)
+  if (smooth !== undefined && !(smooth >= 0 && smooth <= 1)) throw wrong(`smooth must be from 0 to 1, not ${smooth}`)
+  if (smooth !== undefined && calibration === undefined) throw wrong('smoothing needs a calibration text (--calibration)')
+  if (BY_WEIGHTS.includes(method) && calibration !== undefined && smooth === undefined) throw wrong(`the method ${method} looks at weights alone: leave the calibration text out, or take search, awq or gptq`)
   if (calibration !== undefined && typeof calibration.text !== 'string') throw wrong('calibration.text must be a string')
   if (calibration !== undefined && imatrix !== undefined) throw wrong('importance comes from an importance matrix or from a calibration text; give one of them')
   if (gptq !== undefined) {
@@ -111,11 +117,11 @@ function outputPairs(checkpoint, plan, imatrix) {
 const hashOf = (numbers) => sha256(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength))
 
 /** What decides about the bytes of the output, beside the input. @param {QuantizeOptions} options @param {Plan} plan @param {Imatrix | undefined} imatrix */
-async function decisive({ method = 'search', calibration, gptq }, plan, imatrix) {
+async function decisive({ method = 'search', calibration, gptq, smooth }, plan, imatrix) {
   const importance = []
   for (const [name, { sums, counts }] of imatrix?.entries ?? []) importance.push([name, await hashOf(sums), [...counts]])
   return {
-    method, fileType: plan.fileType, types: plan.tensors.map(({ tensor, to }) => [tensor.name, to]), importance, file: imatrix?.file, datasets: imatrix?.datasets, chunks: imatrix?.chunks,
+    method, fileType: plan.fileType, types: plan.tensors.map(({ tensor, to }) => [tensor.name, to]), importance, smooth, file: imatrix?.file, datasets: imatrix?.datasets, chunks: imatrix?.chunks,
     ...(calibration && { ...calibration, text: await sha256(new TextEncoder().encode(calibration.text)) }), ...(method === 'gptq' && gptqOptions(gptq)),
   }
 }
@@ -153,7 +159,7 @@ export async function quantize(source, destination, options) {
   /** @type {Sink | undefined} */
   let sink
   try {
-    const checkpoint = isCheckpoint(source) ? source : opened = await openCheckpoint(source, { ...options, engine })
+    let checkpoint = isCheckpoint(source) ? source : opened = await openCheckpoint(source, { ...options, engine })
     const imatrix = options.imatrix === undefined || isImatrix(options.imatrix) ? options.imatrix : await readImatrix(options.imatrix, { ...options, engine })
     const plan = planTypes(checkpoint, { ...options, hasImatrix: imatrix !== undefined })
     /** @type {string[]} */
@@ -187,13 +193,14 @@ export async function quantize(source, destination, options) {
     }
     if (destination === undefined) throw new NibbleError('E_ARGUMENT', 'where the result goes is missing; name a path, or pass a sink')
     await checkDestination(checkpoint, destination)
+    if (options.smooth !== undefined && options.calibration) checkpoint = await smoothed(engine, checkpoint, { alpha: options.smooth, calibration: options.calibration, signal, onNote: note })
     const print = await fingerprint(checkpoint, await decisive(options, plan, imatrix))
     sink = await openSink(destination)
     const progress = new Progress(sink.journal, print), writer = new GgufWriter(sink, content)
     await progress.open()
     if (progress.other) note('what an earlier run had begun there was of other input or other options: it begins anew')
     const run = new Run({ checkpoint, plan, encoder, method, importance: new Map(imatrix?.entries), estimate, options: { ...options, method: result.method, onNote: note }, sink, writer, progress })
-    const calibrated = options.calibration && await CalibratedRun.create(run, engine, options.calibration)
+    const calibrated = options.calibration && !BY_WEIGHTS.includes(result.method) && await CalibratedRun.create(run, engine, options.calibration)
     try {
       if (calibrated) await calibrated.work()
       else for (const item of plan.tensors) await run.tensor(item)

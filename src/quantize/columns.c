@@ -25,9 +25,10 @@ static size_t even(size_t n) { return n + n % 2; }
 
 uint64_t nb_columns_scratch_bytes(size_t rows, size_t cols, bool compensate) {
   uint64_t p = 0, w, all;
-  if (compensate && (!nb_mul_u64(cols, even(cols) * sizeof(double), &p))) return UINT64_MAX;
-  if (!nb_mul_u64(cols, even(rows) * sizeof(double), &w) || !nb_add_u64(p, w, &all) || all > UINT64_MAX / 2) return UINT64_MAX;
-  return 64 + nb_cut_bytes(p) + nb_cut_bytes(w) + nb_cut_bytes((uint64_t)cols * sizeof(double));
+  if ((compensate && !nb_mul_u64(cols, (uint64_t)cols + 1, &p)) || !nb_mul_u64(cols, (uint64_t)rows + 2, &w) || !nb_add_u64(p, w, &all) ||
+      !nb_mul_u64(all, sizeof(double), &all) || all > UINT64_MAX / 2)
+    return UINT64_MAX;
+  return 128 + nb_cut_bytes(p * sizeof(double)) + nb_cut_bytes(w * sizeof(double));
 }
 
 // a -= f * b, n even
