@@ -82,7 +82,7 @@ export class LayerPruner {
    *   new shape; zeros: weights that are 0 in matrices that were thinned out
    */
   async layer(layer) {
-    const { calibration, checkpoint, width, sparsity } = this, prefix = `blk.${layer}.`
+    const { calibration, width, sparsity } = this, prefix = `blk.${layer}.`
     await turn()
     this.signal?.throwIfAborted()
     /** @type {import('./prune.js').PrunedLayer} */
@@ -101,7 +101,7 @@ export class LayerPruner {
         const name = `${prefix}${end}`, found = await this.read(name)
         if (!found) continue
         const { tensor } = found, [cols] = tensor.shape, columns = site === 'down' ? kept : undefined
-        let w = floatsOf(changed.get(name) ?? found.bytes, tensor)
+        const w = floatsOf(changed.get(name) ?? found.bytes, tensor)
         // Rows of the old shape, of which some go: they do not count.
         const rows = site === 'gate_up' && kept ? kept.reduce((n, k) => n + k, 0) : rowsOf(tensor.shape), width = columns ? columns.reduce((n, k) => n + k, 0) : cols
         if (site === 'gate_up' && kept) for (let r = 0; r < kept.length; r++) if (!kept[r]) w.fill(0, r * cols, (r + 1) * cols)
@@ -114,7 +114,7 @@ export class LayerPruner {
     if (thinned) result.zeros = zeros / thinned
     if (calibration) await this.advance(changed, result)
     if (kept) await this.cut(prefix, kept, changed)
-    return { changed, result, zeros: checkpoint ? zeros : 0 }
+    return { changed, result, zeros }
   }
 
   /** Root of the sum of squares of what enters a site's columns. @param {Site} site */

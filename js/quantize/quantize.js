@@ -200,7 +200,7 @@ export async function quantize(source, destination, options) {
     await progress.open()
     if (progress.other) note('what an earlier run had begun there was of other input or other options: it begins anew')
     const run = new Run({ checkpoint, plan, encoder, method, importance: new Map(imatrix?.entries), estimate, options: { ...options, method: result.method, onNote: note }, sink, writer, progress })
-    const calibrated = options.calibration && !BY_WEIGHTS.includes(result.method) && await CalibratedRun.create(run, engine, options.calibration)
+    const calibrated = options.calibration && !BY_WEIGHTS.includes(result.method) ? await CalibratedRun.create(run, engine, options.calibration) : undefined
     try {
       if (calibrated) await calibrated.work()
       else for (const item of plan.tensors) await run.tensor(item)

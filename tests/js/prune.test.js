@@ -130,11 +130,11 @@ describe('feed-forward columns', () => {
     const [made, plain] = [await pruned(MODEL, { ffnWidth: 0.5, calibration: CALIBRATION }), await pruned(MODEL, { ffnWidth: 0.5, compensate: false, calibration: CALIBRATION })]
     made.result.layers.forEach((l, i) => {
       assert.ok(Number(l.ffn_loss) < 0.8 * Number(l.ffn_loss_plain))
-      if (i === 0) assert.ok(Number(l.ffn_loss) < 0.8 * Number(plain.result.layers[i].ffn_loss))
+      if (i > 0) return // what enters the others is not the same
+      assert.ok(Number(l.ffn_loss) < 0.8 * Number(plain.result.layers[i].ffn_loss))
+      assert.ok(Number(l.error) < 0.8 * Number(plain.result.layers[i].error))
     })
     assert.deepEqual(made.result.ffn, { before: 128, after: 64, compensated: true })
-    const float = await logits(MODEL)
-    assert.ok(square(float, await logits(made.bytes)) < square(float, await logits(plain.bytes)))
   })
   test('halves stay halves, and the result can be quantized and runs', async () => {
     const source = /** @type {any} */ (tinyModel(/** @type {any} */ ({ ...SHAPE, type: 'F16' }))), { bytes } = await pruned(source, { ffnWidth: 96, removeLayers: 1, sparsity: 0.25, calibration: CALIBRATION })
@@ -163,7 +163,7 @@ describe('single weights', () => {
   test('what stays is as it was, the file keeps its size, and both are said', async () => {
     for (const method of /** @type {const} */ (['magnitude', 'wanda'])) {
       const { result, bytes } = await pruned(MODEL, { sparsity: 0.5, method, ...(method === 'wanda' && { calibration: CALIBRATION }) })
-      assert.equal(bytes.length, (await quantized(MODEL)).length - 2 * 64) // which has two pairs more
+      assert.equal(bytes.length, MODEL.length)
       const [before, after] = [await openCheckpoint(MODEL), await openCheckpoint(bytes)]
       for (const tensor of before.tensors) {
         const [x, y] = await Promise.all([before, after].map(async (c) => new Float32Array((await c.read(tensor, 0, tensor.bytes)).slice().buffer)))
