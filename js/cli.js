@@ -10,7 +10,7 @@ import { parse, UsageError, helpOf } from './cli/options.js'
 
 /** @typedef {import('./cli/options.js').Command} Command */
 
-const COMMANDS = ['run', 'chat', 'inspect', 'tokenize', 'logits', 'template', 'perplexity', 'quantize', 'prune', 'convert', 'imatrix', 'bench']
+const COMMANDS = ['run', 'chat', 'inspect', 'tokenize', 'logits', 'template', 'perplexity', 'analyze', 'quantize', 'prune', 'convert', 'imatrix', 'report', 'bench']
 
 const version = () => JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
 
@@ -63,7 +63,7 @@ async function main(argv) {
   try {
     const result = await it.run(parse(it, rest), controller.signal)
     if (json) printJson(result)
-    return 0
+    return it.failed?.(result) ? 1 : 0
   } catch (error) {
     if (error instanceof UsageError) {
       say(`nibble ${wanted}: ${error.message}\nusage: nibble ${wanted} ${it.usage}\n\`nibble ${wanted} --help\` lists the options.`)

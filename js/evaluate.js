@@ -1,128 +1,183 @@
 /**
- * How well a model predicts a text, and how near it is to another one: the figures with which quantization is judged.
- *
- * The protocol is the field's usual one, so that figures can be compared: the text is tokenized as a whole and cut into chunks of n_ctx
- * tokens, each evaluated by itself; where the model begins texts with a BOS, that takes the place of a chunk's first token. Predictions
- * made in the second half of a chunk count, so that each has at least n_ctx / 2 tokens before it.
+ * How well a model predicts a text, and how near it is to another one: the figures with which quantization is judged. The protocol is in
+ * evaluate/chunks.js. What errors mean: see Mean in evaluate/figures.js.
  */
 import { NibbleError } from './errors.js'
+import { checkContext, countOf, planChunks, visitPredictions } from './evaluate/chunks.js'
+import { compare, compareKept, distribution, Mean, quantile } from './evaluate/figures.js'
+import { compareLoops, greedyTexts, promptsOf } from './evaluate/loops.js'
+import { Reference } from './evaluate/reference.js'
+
+/** Tokens shown before a prediction. */
+const CONTEXT = 32
 
 /**
+ * A prediction far from the reference's, in its context.
+ * @typedef {object} Worst
+ * @property {number} chunk  @property {number} position
+ * @property {number} kld  @property {string} context  text before  @property {string} expected  what really follows
+ * @property {number} p  probability of that in the model  @property {number} ref_p  and in the reference
+ * @property {{text: string, p: number}} predicted  the model's most probable token  @property {{text: string, p: number}} ref_predicted  the reference's
+ *
  * @typedef {object} Divergence
- * @property {{mean: number, median: number, p99: number, max: number}} kld  Kullback-Leibler divergence from the reference, in nats
- * @property {number} top1_agreement  part of the positions at which both find the same token the most probable
+ * @property {{mean: number, error: number, median: number, p90: number, p95: number, p99: number, p999: number, max: number,
+ *   kind: 'exact' | 'estimate' | 'lower bound', lower_bound: number}} kld  Kullback-Leibler divergence from the reference, in nats. exact: whole distributions were
+ *   compared; estimate: with a reference file, right on the average, mean and error include the draw's, single values and so the highest
+ *   percentiles are a little wider; lower bound: with a reference file without drawn tokens. lower_bound is one of the mean
+ * @property {number} top1_agreement  part of the positions at which both find the same token the most probable  @property {number} top1_error
  * @property {number} ref_ppl  perplexity of the reference
+ * @property {number} ppl_ratio  ppl / ref_ppl  @property {number} ppl_ratio_error  of the paired comparison, far below those of the two perplexities
+ * @property {number} p_rms  root of the mean squared difference of the probability of the token that really follows  @property {number} p_rms_error
+ * @property {{kind: 'model' | 'file', name: string, model_sha256?: string, tokens_sha256?: string}} reference
+ * @property {import('./evaluate/figures.js').Distribution} distribution  of the divergences
+ * @property {Worst[]} [worst]  the greatest divergences, where asked for
+ * @property {import('./evaluate/loops.js').Loops} [loops]  where asked for
  *
  * @typedef {object} PerplexityOnly
  * @property {number} ppl  exp of the mean negative log-likelihood
- * @property {number} ppl_error  its standard error
+ * @property {number} ppl_error  its standard error, as if predictions were independent (which others print, too)
  * @property {number} tokens  predictions that counted
  * @property {number} n_ctx
  * @property {number} chunks
  * @typedef {PerplexityOnly & Partial<Divergence>} Evaluation
+ *
+ * @typedef {object} EvaluateOnly
+ * @property {import('./model.js').Model | Reference} [against]  the reference: a model with the same vocabulary, or what openReference() gives
+ * @property {number} [worst]  how many of the greatest divergences are wanted in their context (default 0)
+ * @property {number} [loops]  beginnings whose greedy texts are compared (default 0); with a reference file those it holds, if not 0
+ * @property {AbortSignal} [signal]
+ * @property {(done: number, total: number, ppl: number) => void} [onProgress]  called after each chunk
+ * @typedef {import('./evaluate/chunks.js').ChunkOptions & EvaluateOnly} EvaluateOptions
  */
 
-/** log of the sum of exponentials. @param {Float32Array} logits */
-function logSumExp(logits) {
-  let max = -Infinity
-  for (let i = 0; i < logits.length; i++) if (logits[i] > max) max = logits[i]
-  let sum = 0
-  for (let i = 0; i < logits.length; i++) sum += Math.exp(logits[i] - max)
-  return max + Math.log(sum)
-}
+/** The greatest divergences. */
+class WorstList {
+  /** @type {{kld: number, chunk: number, i: number, p: number, ref_p: number, at: import('./evaluate/figures.js').Comparison}[]} */
+  list = []
 
-/** @param {Float32Array} values */
-function argmax(values) {
-  let best = 0
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i
-  return best
+  /** @param {number} room */
+  constructor(room) {
+    this.room = room
+  }
+
+  /** @param {WorstList['list'][number]} entry */
+  add(entry) {
+    const { list, room } = this
+    if (room === 0 || (list.length === room && entry.kld <= list[room - 1].kld)) return
+    let at = list.length
+    while (at > 0 && list[at - 1].kld < entry.kld) at--
+    list.splice(at, 0, entry)
+    list.length = Math.min(list.length, room)
+  }
+
+  /** @param {import('./evaluate/chunks.js').Plan} plan @param {import('./tokenizer.js').Tokenizer} tokenizer @returns {Worst[]} */
+  describe({ chunks, n_ctx }, tokenizer) {
+    const text = (/** @type {number[]} */ ids) => tokenizer.decode(ids, { special: true, continuation: true })
+    return this.list.map(({ kld, chunk, i, p, ref_p, at }) => {
+      const tokens = chunks[chunk], position = n_ctx - 1 - countOf(n_ctx) + i
+      return {
+        chunk, position, kld, context: text(tokens.slice(Math.max(0, position + 1 - CONTEXT), position + 1)), expected: text([tokens[position + 1]]), p, ref_p,
+        predicted: { text: text([at.top]), p: at.top_p }, ref_predicted: { text: text([at.ref_top]), p: at.ref_top_p },
+      }
+    })
+  }
 }
 
 /**
- * sum of p * (log p - log q) over the vocabulary. Rounding can make it a little negative where both agree: then it is 0.
- * @param {Float32Array} reference  logits of p @param {Float32Array} logits  of q
+ * What is evaluated: chunks of the text, which are those of a reference file where there is one.
+ * @param {import('./model.js').Model} model @param {string | undefined} text @param {EvaluateOptions} options
+ * @returns {import('./evaluate/chunks.js').Plan}
  */
-function divergence(reference, logits) {
-  const zp = logSumExp(reference), zq = logSumExp(logits)
-  let sum = 0
-  for (let i = 0; i < reference.length; i++) {
-    const p = reference[i] - zp
-    if (p > -100) sum += Math.exp(p) * (p - (logits[i] - zq))
+function planOf(model, text, { n_ctx, chunks, parseSpecial, against }) {
+  if (!(against instanceof Reference)) {
+    if (text === undefined) throw new NibbleError('E_ARGUMENT', 'there is no text; give one, or a reference file, which holds its own')
+    return planChunks(model, text, { n_ctx, chunks, parseSpecial })
   }
-  return Math.max(0, sum)
-}
-
-/** @param {Float64Array} sorted @param {number} q */
-function quantile(sorted, q) {
-  const at = q * (sorted.length - 1), low = Math.floor(at)
-  return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low])
+  if (n_ctx !== undefined && n_ctx !== against.n_ctx) throw new NibbleError('E_ARGUMENT', `the reference was made in chunks of ${against.n_ctx} tokens, not ${n_ctx}; use its number, or make it anew`)
+  checkContext(model, against.n_ctx)
+  const most = Math.min(against.chunks.length, chunks ?? Infinity)
+  if (!(most >= 1)) throw new NibbleError('E_ARGUMENT', `chunks must be at least 1, not ${chunks}`)
+  if (text === undefined) return { n_ctx: against.n_ctx, chunks: against.chunks.slice(0, most) }
+  const plan = planChunks(model, text, { n_ctx: against.n_ctx, chunks: most, parseSpecial })
+  plan.chunks.forEach((tokens, c) => {
+    const at = tokens.findIndex((id, i) => id !== against.chunks[c][i])
+    if (at < 0) return
+    throw new NibbleError('E_ARGUMENT', `the text is not the one the reference was made of: they differ at token ${at} of chunk ${c}; leave the text out to use the ` +
+      `reference's own, or make a reference of this text (with the same options, such as parseSpecial)`)
+  })
+  return plan
 }
 
 /**
  * Perplexity of a model on a text and, with a reference, its distance from that.
  * @param {import('./model.js').Model} model
- * @param {string} text
- * @param {object} [options]
- * @param {number} [options.n_ctx]  tokens of a chunk (default 512)
- * @param {number} [options.chunks]  most chunks (default: all)
- * @param {boolean} [options.parseSpecial]  control tokens spelled out in the text become those tokens
- * @param {import('./model.js').Model} [options.against]  the reference, with the same vocabulary
- * @param {AbortSignal} [options.signal]
- * @param {(done: number, total: number, ppl: number) => void} [options.onProgress]  called after each chunk
+ * @param {string | undefined} text  with a reference file it may be left out: the file holds its tokens
+ * @param {EvaluateOptions} [options]
  * @returns {Promise<Evaluation>}
  */
-export async function perplexity(model, text, { n_ctx = 512, chunks = Infinity, parseSpecial = false, against, signal, onProgress } = {}) {
+export async function perplexity(model, text, options = {}) {
+  const { against, signal, onProgress } = options
   const { tokenizer } = model
-  if (!Number.isInteger(n_ctx) || n_ctx < 8) throw new NibbleError('E_ARGUMENT', `n_ctx must be a whole number of at least 8, not ${n_ctx}`)
-  for (const m of against ? [model, against] : [model]) {
-    if (n_ctx > m.contextLength) throw new NibbleError('E_CONTEXT', `chunks of ${n_ctx} tokens do not fit into a context of ${m.contextLength}; load the model with a longer contextLength`)
+  const file = against instanceof Reference ? against : undefined
+  const other = against instanceof Reference ? undefined : against
+  const n_vocab = file?.n_vocab ?? other?.tokenizer.n_vocab ?? tokenizer.n_vocab
+  if (n_vocab !== tokenizer.n_vocab) {
+    throw new NibbleError('E_ARGUMENT', `the model and its reference have vocabularies of ${tokenizer.n_vocab} and ${n_vocab} tokens; only models with the same one can be compared`)
   }
-  if (against && against.tokenizer.n_vocab !== tokenizer.n_vocab) {
-    throw new NibbleError('E_ARGUMENT', `the models have vocabularies of ${tokenizer.n_vocab} and ${against.tokenizer.n_vocab} tokens; only models with the same one can be compared`)
-  }
-  const ids = model.tokenize(text, { parseSpecial })
-  const n_chunks = Math.min(Math.floor(ids.length / n_ctx), chunks)
-  if (n_chunks < 1) throw new NibbleError('E_ARGUMENT', `the text has ${ids.length} tokens: a chunk of ${n_ctx} needs a longer one, or choose a smaller context`)
-  const first = n_ctx >> 1
-  const per = n_ctx - 1 - first
-  let nll = 0, squares = 0, refNll = 0, n = 0, same = 0
-  const klds = new Float64Array(against ? n_chunks * per : 0)
-  for (let chunk = 0; chunk < n_chunks; chunk++) {
-    const tokens = ids.slice(chunk * n_ctx, (chunk + 1) * n_ctx)
-    if (tokenizer.addBos) tokens[0] = tokenizer.bos
-    /** Logits of the reference behind the positions that count. @type {Float32Array[]} */
-    const reference = []
-    if (against) {
-      await against.visitLogits(tokens, signal, (position, i, session) => {
-        if (position < first || position === n_ctx - 1) return
-        reference.push(against.engine.heap.f32(session.logitsPtr(i), tokenizer.n_vocab).slice())
-        refNll -= session.logprob(i, tokens[position + 1])
-      })
-    }
-    await model.visitLogits(tokens, signal, (position, i, session) => {
-      if (position < first || position === n_ctx - 1) return
-      const loss = -session.logprob(i, tokens[position + 1])
-      nll += loss
-      squares += loss * loss
-      if (against) {
-        const logits = model.engine.heap.f32(session.logitsPtr(i), tokenizer.n_vocab)
-        const ref = reference[position - first]
-        klds[n] = divergence(ref, logits)
-        if (argmax(ref) === argmax(logits)) same++
-      }
-      n++
+  const plan = planOf(model, text, options)
+  if (other) checkContext(other, plan.n_ctx)
+  const per = countOf(plan.n_ctx)
+  const loss = new Mean(), refLoss = new Mean(), logRatio = new Mean(), kld = new Mean(), bound = new Mean(), same = new Mean(), squares = new Mean()
+  const klds = new Float64Array(against ? plan.chunks.length * per : 0)
+  const worst = new WorstList(options.worst ?? 0)
+  for (const [chunk, tokens] of plan.chunks.entries()) {
+    /** Of the reference model. @type {{logits: Float32Array, logprob: number}[]} */
+    const whole = []
+    if (other) await visitPredictions(other, tokens, signal, (_, logits, next, session, k) => void whole.push({ logits: logits.slice(), logprob: session.logprob(k, next) }))
+    await visitPredictions(model, tokens, signal, (i, logits, next, session, k) => {
+      const logprob = session.logprob(k, next)
+      loss.add(-logprob)
+      if (!against) return
+      const kept = file?.prediction(chunk, i)
+      const at = kept ? compareKept(kept, logits) : compare(whole[i].logits, logits)
+      const refLogprob = (kept ?? whole[i]).logprob
+      refLoss.add(-refLogprob)
+      logRatio.add(refLogprob - logprob)
+      kld.add(at.kld)
+      bound.add(at.bound)
+      same.add(at.top === at.ref_top ? 1 : 0)
+      const p = Math.exp(logprob), ref_p = Math.exp(refLogprob)
+      squares.add((p - ref_p) ** 2)
+      klds[kld.n - 1] = at.kld
+      worst.add({ kld: at.kld, chunk, i, p, ref_p, at })
     })
-    onProgress?.(chunk + 1, n_chunks, Math.exp(nll / n))
+    for (const mean of [loss, refLoss, logRatio, kld, bound, same, squares]) mean.endGroup()
+    onProgress?.(chunk + 1, plan.chunks.length, Math.exp(loss.value))
   }
-  const mean = nll / n
-  const ppl = Math.exp(mean)
+  const ppl = Math.exp(loss.value)
   /** @type {Evaluation} */
-  const result = { ppl, ppl_error: n > 1 ? Math.sqrt(Math.max(0, squares / n - mean * mean) / (n - 1)) * ppl : 0, tokens: n, n_ctx, chunks: n_chunks }
+  const result = { ppl, ppl_error: loss.plainError * ppl, tokens: loss.n, n_ctx: plan.n_ctx, chunks: plan.chunks.length }
   if (!against) return result
   klds.sort()
-  return {
-    ...result,
-    kld: { mean: klds.reduce((a, b) => a + b, 0) / n, median: quantile(klds, 0.5), p99: quantile(klds, 0.99), max: klds[n - 1] },
-    top1_agreement: same / n, ref_ppl: Math.exp(refNll / n),
+  const ratio = Math.exp(logRatio.value), rms = Math.sqrt(squares.value)
+  const at = (/** @type {number} */ q) => quantile(klds, q)
+  Object.assign(result, /** @type {Divergence} */ ({
+    kld: {
+      mean: kld.value, error: kld.error, median: at(0.5), p90: at(0.9), p95: at(0.95), p99: at(0.99), p999: at(0.999), max: at(1),
+      kind: !file ? 'exact' : file.drawn ? 'estimate' : 'lower bound', lower_bound: bound.value,
+    },
+    top1_agreement: same.value, top1_error: same.error, ref_ppl: Math.exp(refLoss.value), ppl_ratio: ratio, ppl_ratio_error: logRatio.error * ratio,
+    p_rms: rms, p_rms_error: rms > 0 ? squares.error / (2 * rms) : 0,
+    reference: file ? { kind: 'file', name: file.name, ...(file.model_sha256 && { model_sha256: file.model_sha256 }), tokens_sha256: file.tokens_sha256 }
+      : { kind: 'model', name: other?.info.name ?? '' },
+    distribution: distribution(klds),
+  }))
+  if (options.worst) result.worst = worst.describe(plan, tokenizer)
+  if (options.loops) {
+    const prompts = file ? file.greedy.map(({ prompt }) => prompt) : promptsOf(plan, options.loops, tokenizer)
+    if (prompts.length === 0) throw new NibbleError('E_ARGUMENT', 'the reference file holds no greedy texts to compare loops with; make it anew with some')
+    const references = file?.greedy ?? await greedyTexts(/** @type {import('./model.js').Model} */ (other), prompts, { signal })
+    result.loops = compareLoops(tokenizer, await greedyTexts(model, prompts, { signal }), references)
   }
+  return result
 }

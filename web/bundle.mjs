@@ -5,33 +5,39 @@
  *   worker.js   that worker
  *   index.js    `nibble-llm` for browsers: the engine on the thread that imports it
  *   template.js chat templates; these two read it with a model that has one
+ *   quantize.js `nibble-llm/quantize`, for workers of pages
  *   team.js     starting threads, read where they can be had, and thread.js, the program of each
  *
  * and, for the page: index.html, main.js, style.css, icon.svg, the .wasm files and the embedded model, so that the folder is a site as it stands. The package
  * leaves these out; there the .wasm files are one folder up, where Node looks for them, too.
  */
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { EMBEDDED } from '../js/cli/common.js'
 import { root, say } from '../wasm/shell.mjs'
 
-/** js/platform.js is about every place; browsers get their own. @type {import('esbuild').Plugin} */
+/** What is about every place; browsers get their own. @type {Record<string, string>} */
+const PLATFORMS = { 'js/platform.js': 'web/platform.js', 'js/quantize/platform.js': 'web/quantize-platform.js' }
+/** @type {import('esbuild').Plugin} */
 const browserPlatform = {
   name: 'platform',
   setup(build) {
-    build.onResolve({ filter: /\/platform\.js$/ }, ({ resolveDir }) => (resolveDir === join(root, 'js') ? { path: join(root, 'web/platform.js') } : undefined))
+    build.onResolve({ filter: /\/platform\.js$/ }, ({ path, resolveDir }) => {
+      const own = PLATFORMS[relative(root, join(resolveDir, path)).replaceAll('\\', '/')]
+      return own === undefined ? undefined : { path: join(root, own) }
+    })
   },
 }
 
-/** Comments for the bundlers of users at the import of web/platform.js; here, because minifying removes them. @param {string} file */
-function keepComments(file) {
+/** Comments for the bundlers of users at the import of web/platform.js; here, because minifying removes them. @param {string} file @param {number} imports */
+function keepComments(file, imports) {
   const text = readFileSync(file, 'utf8')
   let n = 0
   const marked = text.replace(/import\((?=new URL\("\.\/(template|team)\.js")/g, () => {
     n++
     return 'import(/* @vite-ignore *//* webpackIgnore: true */'
   })
-  if (n !== 2) throw new Error(`${file} does not import template.js and team.js`)
+  if (n !== imports) throw new Error(`${file} imports template.js and team.js ${n} times, not ${imports}`)
   writeFileSync(file, marked)
 }
 
@@ -42,7 +48,9 @@ export async function bundle() {
   mkdirSync(out, { recursive: true })
   const { metafile } = await esbuild.build({
     absWorkingDir: root,
-    entryPoints: ['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'demo/main.js'].map((path) => ({ in: path, out: path.replace(/^.*\/(\w+)\.js$/, '$1') })),
+    entryPoints: ['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'js/quantize/index.js', 'demo/main.js'].map((path) => ({
+      in: path, out: path === 'js/quantize/index.js' ? 'quantize' : path.replace(/^.*\/(\w+)\.js$/, '$1'),
+    })),
     outdir: 'dist/web',
     bundle: true,
     minify: true,
@@ -55,7 +63,8 @@ export async function bundle() {
     logLevel: 'warning',
     metafile: true,
   })
-  for (const name of ['worker.js', 'index.js']) keepComments(join(out, name))
+  for (const name of ['worker.js', 'index.js']) keepComments(join(out, name), 2)
+  keepComments(join(out, 'quantize.js'), 1)
   for (const name of ['index.html', 'style.css', 'icon.svg']) copyFileSync(join(root, 'demo', name), join(out, name))
   for (const name of readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.wasm'))) copyFileSync(join(root, 'dist', name), join(out, name))
   copyFileSync(EMBEDDED, join(out, basename(EMBEDDED)))

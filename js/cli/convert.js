@@ -1,5 +1,4 @@
 import { convert, CONVERT_TYPES } from '../quantize/convert.js'
-import { fileSink } from '../quantize/node.js'
 import { JSON_OPTION, UsageError } from './options.js'
 import { count, print, progressBar, say, size } from './common.js'
 
@@ -21,7 +20,7 @@ export default {
     const bar = progressBar('converting')
     let report
     try {
-      report = await convert(source, await fileSink(out), {
+      report = await convert(source, out, {
         type, signal, onProgress: ({ written, total, tensor }) => bar.update(written, total, `${size(written)} of ${size(total)}  ${tensor}`),
       })
     } finally {

@@ -22,6 +22,7 @@ import { parseArgs } from 'node:util'
  * @property {Record<string, OptionSpec>} options
  * @property {[number, number]} positionals  fewest and most
  * @property {(call: Call, signal: AbortSignal) => Promise<object>} run  resolves to what --json prints
+ * @property {(result: object) => boolean} [failed]  whether that says that something was found wanting: the exit status is then 1
  */
 
 /** The command was called wrongly: the message is followed by how to call it. */

@@ -5,7 +5,7 @@ import { NibbleError } from '../errors.js'
 import { Calibration, SITES } from './calibration.js'
 import { sha256 } from './journal.js'
 import { layerOf } from './plan.js'
-import { SiteEncoder, gptqOptions } from './sites.js'
+import { gptqOptions } from './sites.js'
 import { isFloat, rowBytes, rowsOf } from './types.js'
 
 /**
@@ -13,6 +13,7 @@ import { isFloat, rowBytes, rowsOf } from './types.js'
  * @typedef {import('./run.js').Run} Run
  * @typedef {import('./calibration.js').Site} Site
  * @typedef {import('./sites.js').Matrix} Matrix
+ * @typedef {import('./sites.js').SiteEncoder} SiteEncoder
  *
  * @typedef {object} CalibrationText
  * @property {string} text  as a whole; it must not be what the result is judged by
@@ -29,30 +30,27 @@ import { isFloat, rowBytes, rowsOf } from './types.js'
 
 const LAYER_SITES = /** @type {Site[]} */ (['qkv', 'attn_output', 'gate_up', 'down'])
 /** Samples by which the error of a layer is measured. */
-const ERROR_SAMPLES = 8
+export const ERROR_SAMPLES = 8
+
+/**
+ * The calibration that a method needs.
+ * @param {import('../runtime.js').Engine} engine @param {import('./checkpoint.js').Checkpoint} checkpoint @param {CalibrationText} text
+ * @param {import('./quantize.js').QuantizeOptions} options
+ */
+export function openCalibration(engine, checkpoint, text, { method, gptq, signal, onNote }) {
+  const needsH = method === 'gptq' || method === 'awq', reference = method === 'gptq' && gptqOptions(gptq).alpha > 0
+  return Calibration.create(engine, checkpoint, {
+    ...text, signal, onNote, ...(needsH && { h: /** @type {Site[]} */ (Object.keys(SITES)) }), ...(reference && { cross: LAYER_SITES }), reference,
+  })
+}
 
 export class CalibratedRun {
-  /**
-   * @param {Run} run
-   * @param {import('../runtime.js').Engine} engine
-   * @param {CalibrationText} text
-   */
-  static async create(run, engine, text) {
-    const { options: { method, gptq, signal, onNote } } = run
-    const needsH = method === 'gptq' || method === 'awq', reference = method === 'gptq' && gptqOptions(gptq).alpha > 0
-    const sites = /** @type {Site[]} */ (Object.keys(SITES))
-    const calibration = await Calibration.create(engine, run.checkpoint, {
-      ...text, signal, onNote, ...(needsH && { h: sites }), ...(reference && { cross: LAYER_SITES }), reference,
-    })
-    return new CalibratedRun(run, engine, calibration)
-  }
-
-  /** @param {Run} run @param {import('../runtime.js').Engine} engine @param {Calibration} calibration */
-  constructor(run, engine, calibration) {
+  /** @param {Run} run @param {Calibration} calibration @param {SiteEncoder} sites */
+  constructor(run, calibration, sites) {
     this.run = run
-    this.engine = engine
+    this.engine = calibration.engine
     this.calibration = calibration
-    this.sites = new SiteEncoder(engine, run.encoder)
+    this.sites = sites
     this.gptq = gptqOptions(run.options.gptq)
     /** @type {Map<string, TensorPlan>} */
     this.plans = new Map(run.plan.tensors.map((p) => [p.tensor.name, p]))
@@ -60,11 +58,6 @@ export class CalibratedRun {
     this.layers = []
     /** Tensors of the layer that is in work that are written otherwise than they were read. @type {Map<string, {type: string, bytes: Uint8Array}>} */
     this.written = new Map()
-  }
-
-  free() {
-    this.sites.free()
-    this.calibration.free()
   }
 
   /** @param {string} name */
@@ -100,7 +93,7 @@ export class CalibratedRun {
     const { run, calibration } = this, start = performance.now()
     await run.tell(`layer ${layer}`)
     await calibration.begin(layer)
-    await calibration.gather({ onSample: () => run.checkSignal() })
+    await calibration.gather({ onSample: () => this.sampleDone(layer, 'gather') })
     this.written.clear()
     if (run.options.method === 'search') this.importance(layer)
     else await this.encodeSites(`blk.${layer}.`, run.options.method === 'awq')
@@ -109,10 +102,18 @@ export class CalibratedRun {
     for (const plan of plans) await this.place(plan)
     calibration.bind('quantized')
     const { relative, ofChange } = await calibration.layerError(ERROR_SAMPLES)
-    await calibration.advance('quantized')
+    run.advance(2 * Math.min(ERROR_SAMPLES, calibration.samples) * (run.estimate.sample?.advance ?? 0))
+    await calibration.advance('quantized', () => this.sampleDone(layer, 'advance'))
     const result = { layer, error: relative, error_of_change: ofChange, seconds: (performance.now() - start) / 1000 }
     this.layers.push(result)
     await this.save(result)
+  }
+
+  /** @param {number} layer @param {'gather' | 'advance' | 'head'} what */
+  sampleDone(layer, what) {
+    const { run } = this
+    run.advance(run.estimate.sample?.[what] ?? 0)
+    run.show(what === 'head' ? 'output.weight' : `layer ${layer}`)
   }
 
   /** Importance of the columns of a layer's matrices, for the search. @param {number} layer */
@@ -165,6 +166,7 @@ export class CalibratedRun {
       const stats = this.calibration.statistics(site), matrices = await this.load(prefix, site)
       if (!stats || matrices.length === 0) continue
       if (!stats.n) throw new NibbleError('E_FORMAT', `${this.run.checkpoint.name}: all inputs of ${prefix}${SITES[site][0]} hold a NaN or an infinity; the model is damaged`)
+      this.sites.shrink(stats, options.shrink)
       const up = matrices.find((m) => m.tensor.name === `${prefix}ffn_up.weight`)
       if (up && upRows) this.sites.divideRows(up, upRows)
       const scaled = awq && await this.scale(prefix, site, matrices, stats)
@@ -195,7 +197,7 @@ export class CalibratedRun {
     return found
   }
 
-  /** @param {Matrix[]} matrices @param {import('./calibration.js').Statistics} stats @param {Required<import('./sites.js').GptqOptions>} options @param {Record<string, number>} more */
+  /** @param {Matrix[]} matrices @param {import('./calibration.js').Statistics} stats @param {import('./sites.js').AllGptqOptions} options @param {Record<string, number>} more */
   async encode(matrices, stats, options, more) {
     const { run } = this, start = performance.now()
     await run.tell(matrices[0].tensor.name)
@@ -216,13 +218,14 @@ export class CalibratedRun {
     const { run, calibration, engine } = this, plan = this.plan('output.weight')
     if (!plan || plan.copied) return
     await calibration.begin(calibration.nLayers)
-    await calibration.gather({ onSample: () => run.checkSignal() })
+    await calibration.gather({ onSample: () => this.sampleDone(calibration.nLayers, 'head') })
     const stats = calibration.statistics('head')
     if (!stats) throw new NibbleError('E_INTERNAL', 'nothing is known of what the head is multiplied with')
     if (run.options.method === 'search' || isFloat(plan.to)) {
       run.importance.set('output.weight', { sums: Float32Array.from(engine.heap.f64(stats.sumSq, stats.cols)), counts: Float32Array.of(stats.n) })
       return // written with the rest
     }
+    this.sites.shrink(stats, this.gptq.shrink)
     const matrices = await this.load('', 'head')
     await this.encode(matrices, stats, run.options.method === 'awq' ? { ...this.gptq, order: 'search', refine: 0 } : { ...this.gptq, alpha: 0 }, {})
   }
@@ -271,7 +274,12 @@ export class CalibratedRun {
         await this.run.tensor(plans[i]) // copied
       }
     }
-    for (const { layer, result } of progress.layers) this.layers[layer] = /** @type {LayerResult} */ ({ layer, ...result })
+    const { estimate: { sample }, progress: { layers } } = this.run
+    if (sample) {
+      const { samples } = this.calibration
+      this.run.advance((last.layer + 1) * (samples * (sample.gather + sample.advance) + 2 * Math.min(ERROR_SAMPLES, samples) * sample.advance), true)
+    }
+    for (const { layer, result } of layers) this.layers[layer] = /** @type {LayerResult} */ ({ layer, ...result })
     return last.layer + 1
   }
 

@@ -17,7 +17,8 @@ import { rowBytes, typeInfo } from './types.js'
  * @typedef {'qkv' | 'attn_output' | 'gate_up' | 'down' | 'head'} Site  what matrices are multiplied with: those that share an input are one site
  *
  * @typedef {object} CalibrationOptions
- * @property {string} text  as a whole; it must not be what the result is judged by
+ * @property {string} [text]  as a whole; it must not be what the result is judged by
+ * @property {ArrayLike<number>[]} [tokens]  instead of a text: the samples themselves, all of one length
  * @property {number} [samples]  default 256
  * @property {number} [ctx]  tokens of each (default 512)
  * @property {boolean} [parseSpecial]  control tokens spelled out in the text become those tokens
@@ -52,6 +53,22 @@ const PIECE = 4 << 20
 
 /** @typedef {keyof typeof SET} SetName  @typedef {keyof typeof STREAM} StreamName  @typedef {(done: number, total: number) => void} OnSample */
 
+/** nb_stats_parts of every site. @param {Pick<CalibrationOptions, 'h' | 'cross'>} options */
+const partsOf = ({ h = [], cross = [] }) => Uint8Array.from(SITE_NAMES, (site) => (h.includes(site) ? H : 0) | (cross.includes(site) ? CROSS : 0))
+
+/**
+ * Bytes of memory that a calibration takes, without the weights of a layer.
+ * @param {Engine} engine @param {Checkpoint} checkpoint @param {Omit<CalibrationOptions, 'text' | 'tokens'>} [options]
+ */
+export function calibrationBytes(engine, checkpoint, { samples = 256, ctx = 512, reference = false, ...parts } = {}) {
+  const { model, info, free } = headerModel(engine, checkpoint)
+  try {
+    return engine.withBytes(partsOf(parts), (ptr) => engine.call('nbw_calibration_bytes', model, samples, Math.min(ctx, info.n_ctx), Number(reference), ptr, engine.team))
+  } finally {
+    free()
+  }
+}
+
 export class Calibration {
   /**
    * Reads what comes before the first layer. The engine and the checkpoint are the caller's.
@@ -72,7 +89,7 @@ export class Calibration {
 
   /** @private @param {Engine} engine @param {Checkpoint} checkpoint @param {CalibrationOptions} options */
   constructor(engine, checkpoint, options) {
-    const { text, samples = 256, ctx = 512, parseSpecial = false, h = [], cross = [], reference = false, floatActivations = false, signal, onNote } = options
+    const { h = [], cross = [], reference = false, floatActivations = false, signal, onNote } = options
     this.engine = engine
     this.checkpoint = checkpoint
     this.signal = signal
@@ -86,18 +103,14 @@ export class Calibration {
     this.ptr = 0
     this.header = headerModel(engine, checkpoint)
     try {
-      const { model, info } = this.header, tokenizer = this.header.tokenizer()
+      const { model, info } = this.header
       if (!info.supported) throw new NibbleError('E_UNSUPPORTED', `${checkpoint.name} is of the architecture '${info.architecture}', which does not run here: it cannot be calibrated`)
-      const longest = Math.min(ctx, info.n_ctx)
-      if (longest < ctx) this.note(`samples have ${longest} tokens, not ${ctx}: the model was trained on no more`)
-      this.chosen = chooseSamples(tokenizer.encode(text, { addSpecial: false, parseSpecial }), {
-        samples, ctx: longest, n_vocab: info.config.n_vocab, ...(tokenizer.addBos && { bos: tokenizer.bos }),
-      })
+      this.chosen = this.choose(options)
       this.chosen.notes.forEach(this.note)
       this.nLayers = info.config.n_layers
       this.samples = this.chosen.samples.length
       this.ctx = this.chosen.n_ctx
-      const parts = Uint8Array.from(SITE_NAMES, (site) => (h.includes(site) ? H : 0) | (cross.includes(site) ? CROSS : 0))
+      const parts = partsOf({ h, cross })
       const widest = Math.max(...SITE_NAMES.map((site, i) => (parts[i] ? this.widthOf(site) : 0)))
       if (this.samples * this.ctx < 2 * widest) this.note(`${this.samples * this.ctx} inputs are few for ${widest} columns: take more samples`)
       this.ptr = engine.withBytes(parts, (ptr) => engine.make('nbw_calibration_new', model, this.samples, this.ctx, Number(reference), Number(floatActivations), ptr, engine.team))
@@ -106,6 +119,23 @@ export class Calibration {
       this.free()
       throw error
     }
+  }
+
+  /** @private @param {CalibrationOptions} options @returns {import('./samples.js').Samples} */
+  choose({ text, tokens, samples = 256, ctx = 512, parseSpecial = false }) {
+    const { info: { n_ctx, config: { n_vocab } } } = this.header, tokenizer = this.header.tokenizer()
+    if ((text === undefined) === (tokens === undefined)) throw new NibbleError('E_ARGUMENT', 'calibration takes a text or tokens, one of them')
+    if (tokens !== undefined) {
+      if (tokens.length === 0 || tokens.some((sample) => sample.length !== tokens[0].length)) throw new NibbleError('E_ARGUMENT', 'samples of tokens must all be of the same length')
+      tokens.forEach((sample) => tokenizer.checkIds(sample))
+      return { samples: tokens.map((sample) => Int32Array.from(sample)), n_ctx: tokens[0].length, tokens: tokens.length * tokens[0].length, distinct: 0, notes: [] }
+    }
+    const longest = Math.min(ctx, n_ctx)
+    const chosen = chooseSamples(tokenizer.encode(/** @type {string} */ (text), { addSpecial: false, parseSpecial }), {
+      samples, ctx: longest, n_vocab, ...(tokenizer.addBos && { bos: tokenizer.bos }),
+    })
+    if (longest < ctx) chosen.notes.unshift(`samples have ${longest} tokens, not ${ctx}: the model was trained on no more`)
+    return chosen
   }
 
   free() {

@@ -8,13 +8,14 @@ import { convertFloats, FLOAT_BYTES } from './floats.js'
 import { GgufWriter } from './gguf-writer.js'
 import { FILE_TYPES } from './huggingface.js'
 import { lookUp, pair } from './pairs.js'
+import { openSink } from './sinks.js'
 
 /** Bytes that are read at a time; whole numbers of any type. */
 const PIECE = 8 << 20
 
 export const CONVERT_TYPES = ['keep', 'F32', 'F16', 'BF16']
 
-/** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint @typedef {import('./checkpoint.js').Tensor} Tensor */
+/** @typedef {import('./checkpoint.js').Checkpoint} Checkpoint @typedef {import('./checkpoint.js').Tensor} Tensor @typedef {import('./gguf-writer.js').Sink} Sink */
 
 /**
  * The same model with its matrices in another type of floats; vectors keep theirs.
@@ -57,16 +58,21 @@ export function retyped(checkpoint, type) {
 
 /**
  * Converts a model. Reads and writes in pieces: memory does not depend on its size.
- * @param {import('./checkpoint.js').CheckpointSource} source @param {import('./gguf-writer.js').Sink} sink @param {ConvertOptions & import('./gguf-checkpoint.js').OpenOptions} [options]
+ * @param {import('./checkpoint.js').CheckpointSource} source
+ * @param {Sink | string} destination  a path (Node), or a sink
+ * @param {ConvertOptions & import('./gguf-checkpoint.js').OpenOptions} [options]
  * @returns {Promise<ConvertReport>}
  */
-export async function convert(source, sink, options = {}) {
+export async function convert(source, destination, options = {}) {
   const { type = 'keep', signal, onProgress } = options
-  let checkpoint = /** @type {Checkpoint | undefined} */ (undefined)
+  if (!CONVERT_TYPES.includes(type)) throw new NibbleError('E_ARGUMENT', `a model is converted to ${CONVERT_TYPES.join(', ')}, not to '${type}'; nibble quantize makes smaller files`)
+  const checkpoint = await openCheckpoint(source, options)
+  /** @type {Sink | undefined} */
+  let sink
   try {
-    if (!CONVERT_TYPES.includes(type)) throw new NibbleError('E_ARGUMENT', `a model is converted to ${CONVERT_TYPES.join(', ')}, not to '${type}'; nibble quantize makes smaller files`)
-    checkpoint = await openCheckpoint(source, options)
     const { pairs, tensors, read, notes = [] } = type === 'keep' ? checkpoint : retyped(checkpoint, type)
+    sink = await openSink(destination)
+    if ('journal' in sink) await /** @type {import('./node.js').FileSink} */ (sink).journal.restart() // an interrupted quantizer may have left something there
     const writer = new GgufWriter(sink, { pairs, tensors }), total = tensors.reduce((n, t) => n + t.bytes, 0)
     /** @type {Record<string, number>} */
     const types = {}
@@ -88,9 +94,9 @@ export async function convert(source, sink, options = {}) {
       parameters, tensors: tensors.length, types, file_bytes: writer.size, notes,
     }
   } catch (error) {
-    await sink.abort()
+    await sink?.abort()
     throw error
   } finally {
-    await checkpoint?.close()
+    await checkpoint.close()
   }
 }

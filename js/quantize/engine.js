@@ -4,14 +4,8 @@
 import { NibbleError } from '../errors.js'
 import { cores, node } from '../platform.js'
 import { Engine, chooseVariant } from '../runtime.js'
+import { quantizeWasm } from './platform.js'
 
-/** Whole names, so that bundlers find them. */
-const FILES = {
-  'simd128': new URL('../../dist/nibble-quantize-simd128.wasm', import.meta.url),
-  'relaxed': new URL('../../dist/nibble-quantize-relaxed.wasm', import.meta.url),
-  'simd128-threads': new URL('../../dist/nibble-quantize-simd128-threads.wasm', import.meta.url),
-  'relaxed-threads': new URL('../../dist/nibble-quantize-relaxed-threads.wasm', import.meta.url),
-}
 /** More have not been tried. */
 const MOST_THREADS = 16
 
@@ -54,7 +48,7 @@ export async function quantizeEngine({ threads = 'auto', variant: wanted, wasm }
   if (threads !== 'auto' && !(Number.isInteger(threads) && threads > 0 && threads <= 64)) throw new NibbleError('E_ARGUMENT', `threads must be 'auto' or a whole number up to 64, not ${threads}`)
   const variant = chooseVariant(wanted)
   const n = threads === 'auto' ? (threadsHere() ? Math.min(MOST_THREADS, await cores()) : 1) : threads
-  const name = /** @type {keyof typeof FILES} */ (n > 1 ? `${variant}-threads` : variant)
-  const module = await compile(wasm ? new URL(`nibble-quantize-${name}.wasm`, String(wasm).replace(/\/?$/, '/')) : FILES[name])
+  const name = /** @type {import('../runtime.js').ModuleName} */ (n > 1 ? `${variant}-threads` : variant)
+  const module = await compile(wasm ? new URL(`nibble-quantize-${name}.wasm`, String(wasm).replace(/\/?$/, '/')) : quantizeWasm(name))
   return Engine.create({ variant, wasm: module, threads: n })
 }

@@ -2,7 +2,7 @@
  * A folder of files, read by ranges: of Node's file system (node-folder.js), or a list of File objects that a person chose in a browser.
  */
 import { NibbleError } from '../errors.js'
-import { node } from '../platform.js'
+import { files } from './platform.js'
 import { openRanges } from './ranges.js'
 
 /**
@@ -64,7 +64,7 @@ export async function folderOf(source, options) {
     return list.length === source.length && list.some(({ name }) => !/\.gguf$/i.test(name)) ? folderOfFiles(list, options) : undefined
   }
   const path = typeof source === 'string' ? source : source instanceof URL && source.protocol === 'file:' ? source : undefined
-  return node && path !== undefined ? (await import('./node-folder.js')).openFolder(path, options) : undefined
+  return files && path !== undefined ? (await files()).openFolder(path, options) : undefined
 }
 
 /**

@@ -74,8 +74,8 @@ function llama3Factors(scaling, base, dim) {
   })
 }
 
-/** @param {Record<string, unknown>} config @param {number} dim @returns {Pick<Config, 'ropeBase' | 'linear' | 'ropeFactors'>} */
-function readRope(config, dim) {
+/** @param {Record<string, unknown>} config @param {number} dim @param {string} arch @returns {Pick<Config, 'ropeBase' | 'linear' | 'ropeFactors'>} */
+function readRope(config, dim, arch) {
   // Newer files have all of it in rope_parameters.
   const together = own(config, 'rope_parameters'), scaling = isObject(together) ? together : own(config, 'rope_scaling')
   const ropeBase = real(isObject(together) && own(together, 'rope_theta') !== undefined ? together : config, 'rope_theta', 1, 1e12, 10000)
@@ -84,8 +84,8 @@ function readRope(config, dim) {
   const type = own(scaling, 'rope_type') ?? own(scaling, 'type') ?? 'default'
   if (type === 'default') return { ropeBase }
   if (type === 'linear') return { ropeBase, linear: real(scaling, 'factor', 1e-3, 1e6) }
-  if (type === 'llama3') return { ropeBase, ropeFactors: llama3Factors(scaling, ropeBase, dim) }
-  throw unsupported(`rope_scaling has the type ${shown(type)}; linear and llama3 are run. Without rope_scaling the model runs on its original context: take it out of config.json` +
+  if (type === 'llama3' && arch === 'llama') return { ropeBase, ropeFactors: llama3Factors(scaling, ropeBase, dim) }
+  throw unsupported(`rope_scaling has the type ${shown(type)}; linear is run, and llama3 by Llama models. Without rope_scaling the model runs on its original context: take it out of config.json` +
     `${own(scaling, 'original_max_position_embeddings') ? ' and set max_position_embeddings to its original_max_position_embeddings' : ''}`)
 }
 
@@ -109,7 +109,8 @@ function checkFeatures(config) {
 function contextOf(config, context, notes) {
   const window = own(config, 'sliding_window'), types = own(config, 'layer_types')
   const sliding = Array.isArray(types) ? types.some((type) => type !== 'full_attention') : (own(config, 'use_sliding_window') ?? own(config, 'model_type') === 'mistral') === true
-  if (!sliding || window === undefined || window === null) return context
+  const first = own(config, 'max_window_layers') // Qwen: of the layers with a window
+  if (!sliding || window === undefined || window === null || (!Array.isArray(types) && typeof first === 'number' && first >= Number(own(config, 'num_hidden_layers')))) return context
   const limit = whole(config, 'sliding_window', 1, 2 ** 30)
   if (limit >= context) return context
   notes.push(`the model attends to the last ${limit} tokens only (sliding_window), which is not run: the file's context is ${limit} tokens, in which there is no difference`)
@@ -136,7 +137,7 @@ export function readConfig(config, notes) {
     family, biases: new Set(family.biases(config)), heads, kvHeads, width, headDim,
     layers: whole(config, 'num_hidden_layers', 1, 1024), ffn: whole(config, 'intermediate_size', 1, 1 << 20), vocab: whole(config, 'vocab_size', 1, 1 << 22),
     context: contextOf(config, whole(config, 'max_position_embeddings', 1, 2 ** 30, 2048), notes), eps: real(config, 'rms_norm_eps', 1e-12, 1e-1, 1e-6),
-    ...readRope(config, headDim),
+    ...readRope(config, headDim, family.arch),
     tied: typeof tied === 'boolean' ? tied : undefined,
   }
 }

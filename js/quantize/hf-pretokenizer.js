@@ -27,7 +27,8 @@ const FAMILIES = [
   { steps: [GPT2], names: [undefined, 'gpt-2'] },
   { steps: ['\\p{N}', GPT2], names: [undefined, 'smollm'] },
   { steps: [LLAMA3], names: ['llama-bpe', 'dbrx'] },
-  { steps: ['\\p{N}{1,3}', LLAMA3], names: ['minicpm5', undefined] },
+  // After the first step there are no more than three numbers together.
+  ...['\\p{N}{1,3}', '\\p{N}+'].map((numbers) => ({ steps: ['\\p{N}{1,3}', words('\\p{L}', '[^\\s\\p{L}\\p{N}]', numbers)], names: /** @type {[string, undefined]} */ (['minicpm5', undefined]) })),
   { steps: [words('\\p{L}', '[^\\s\\p{L}\\p{N}]', '\\p{N}')], names: [undefined, 'qwen2'] },
   { steps: [words('[\\p{L}\\p{M}]', '[^\\s\\p{L}\\p{M}\\p{N}]', '\\p{N}')], names: [undefined, 'qwen35'] },
   { steps: [cased(`${CONTRACTIONS}?`, '\\p{N}{1,3}')], names: [undefined, 'gpt-4o'] },

@@ -3,6 +3,7 @@
  * and tokenizer.model. Vocabularies of other kinds (Unigram, WordPiece) are refused, since nothing here runs them.
  */
 import { NibbleError } from '../errors.js'
+import { encodeUtf8 } from '../memory.js'
 import { isObject, own, readJson, readWhole } from './folder.js'
 import { byteLevelSteps, nameOfSteps } from './hf-pretokenizer.js'
 import { scoresOfMerges, spacePrefix } from './hf-spm.js'
@@ -20,7 +21,7 @@ export const TOKENS_LIMIT = 1 << 22
 /**
  * @typedef {object} Vocabulary
  * @property {'llama' | 'gpt2'} model  as GGUF files call SentencePiece's kind and the byte-level one
- * @property {string} [pre]
+ * @property {string} [pre]  of the byte-level one: how it splits text
  * @property {(string | undefined)[]} tokens  holes are ids that nothing is spelled as
  * @property {number[]} types  of the tokens
  * @property {number[]} [scores]
@@ -38,6 +39,16 @@ const malformed = (what, cause) => new NibbleError('E_FORMAT', `tokenizer.json: 
 /** Spelled so that nothing else can be meant; files often forget to call such tokens special. @param {string} text */
 const looksSpecial = (text) => /^(<\|[^]*\|>|<｜[^]*｜>|<pad>|<mask>|<unused\d+>|\[@BOS@\])$/.test(text)
 
+/** What the library reads of a token, and of one that is recognised by its spelling, in bytes. */
+const TOKEN_BYTES = 2048, ADDED_BYTES = 255
+
+/** @param {string} token @param {number} id @param {number} limit @param {string} file */
+function checkSpelling(token, id, limit, file) {
+  if (token === '') throw new NibbleError('E_FORMAT', `${file}: the token ${id} is empty`)
+  if (/\p{Surrogate}/u.test(token)) throw new NibbleError('E_FORMAT', `${file}: the token ${id} has half of a character, which is no text`)
+  if (token.length * 3 > limit && encodeUtf8(token).length > limit) throw new NibbleError('E_UNSUPPORTED', `${file}: the token ${id} has more than ${limit} bytes`)
+}
+
 /**
  * Ids and spellings of a vocabulary.
  * @param {unknown} vocab
@@ -50,7 +61,7 @@ function readVocab(vocab) {
   const ids = new Map()
   for (const [token, id] of Object.entries(vocab)) {
     if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= TOKENS_LIMIT) throw malformed(`the id of the token ${JSON.stringify(token.slice(0, 80))} is no whole number below ${TOKENS_LIMIT}`)
-    if (token === '') throw malformed(`the token ${id} is empty`)
+    checkSpelling(token, id, TOKEN_BYTES, 'tokenizer.json')
     if (tokens[id] !== undefined) throw malformed(`the tokens ${JSON.stringify(tokens[id]?.slice(0, 80))} and ${JSON.stringify(token.slice(0, 80))} have the same id ${id}`)
     tokens[id] = token
     ids.set(token, id)
@@ -75,7 +86,7 @@ function readAdded(list) {
   if (list === undefined || list === null) return []
   if (!Array.isArray(list)) throw malformed('added_tokens is no list')
   return list.map((added) => {
-    if (!isObject(added) || typeof added.content !== 'string' || added.content === '' || !Number.isInteger(added.id) || /** @type {number} */ (added.id) < 0 ||
+    if (!isObject(added) || typeof added.content !== 'string' || !Number.isInteger(added.id) || /** @type {number} */ (added.id) < 0 ||
       /** @type {number} */ (added.id) >= TOKENS_LIMIT) throw malformed('an added token has no usable id and content')
     return { id: /** @type {number} */ (added.id), content: added.content, special: added.special === true }
   })
@@ -167,17 +178,18 @@ function fromJson(json, notes) {
     const normal = new Map([...ids].filter(([, id]) => types[id] === TOKEN.normal && !special.has(id)))
     vocabulary = { model: 'llama', tokens, types, scores: scoresOfMerges(normal, tokens.length, merges), spacePrefix: spacePrefix(json, normal.keys()), ...around }
   }
-  addTokens(vocabulary, added, notes, 'tokenizer.json')
+  addTokens(vocabulary, added, 'tokenizer.json')
   return vocabulary
 }
 
 /**
  * Puts added tokens into a vocabulary.
- * @param {Vocabulary} vocabulary @param {Added[]} added @param {string[]} notes @param {string} file  for messages
+ * @param {Vocabulary} vocabulary @param {Added[]} added @param {string} file  for messages
  */
-function addTokens({ tokens, types, scores }, added, notes, file) {
+function addTokens({ tokens, types, scores }, added, file) {
   const ids = new Map(tokens.flatMap((token, id) => (token === undefined ? [] : [[token, id]])))
   for (const { id, content, special } of added) {
+    checkSpelling(content, id, ADDED_BYTES, file)
     if ((tokens[id] !== undefined && tokens[id] !== content) || (ids.get(content) ?? id) !== id) {
       throw new NibbleError('E_FORMAT', `${file}: the added token ${JSON.stringify(content.slice(0, 80))} has the id ${id}, where the vocabulary says otherwise`)
     }
@@ -248,13 +260,13 @@ async function addedBeside(folder, config) {
   /** @type {Map<number, Added>} */
   const added = new Map()
   for (const [content, id] of Object.entries(await readJson(folder, 'added_tokens.json') ?? {})) {
-    if (!Number.isInteger(id) || Number(id) < 0 || Number(id) >= TOKENS_LIMIT || content === '') throw new NibbleError('E_FORMAT', 'added_tokens.json must map tokens to their ids')
+    if (!Number.isInteger(id) || Number(id) < 0 || Number(id) >= TOKENS_LIMIT) throw new NibbleError('E_FORMAT', 'added_tokens.json must map tokens to their ids')
     added.set(Number(id), { id: Number(id), content, special: false })
   }
   const decoder = config && own(config, 'added_tokens_decoder')
   for (const [key, token] of Object.entries(isObject(decoder) ? decoder : {})) {
     const id = Number(key)
-    if (!/^\d{1,7}$/.test(key) || id >= TOKENS_LIMIT || !isObject(token) || typeof token.content !== 'string' || token.content === '') throw new NibbleError('E_FORMAT', 'tokenizer_config.json: added_tokens_decoder must map ids to tokens')
+    if (!/^\d{1,7}$/.test(key) || id >= TOKENS_LIMIT || !isObject(token) || typeof token.content !== 'string') throw new NibbleError('E_FORMAT', 'tokenizer_config.json: added_tokens_decoder must map ids to tokens')
     added.set(id, { id, content: token.content, special: token.special === true })
   }
   return [...added.values()]
@@ -266,7 +278,7 @@ async function readVocabulary(folder, config, notes) {
   if (json) return fromJson(json, notes)
   if (folder.files.has('tokenizer.model')) {
     const vocabulary = readSentencePiece(await readWhole(folder, 'tokenizer.model', TOKENIZER_LIMIT), notes)
-    addTokens(vocabulary, await addedBeside(folder, config), notes, 'added_tokens.json')
+    addTokens(vocabulary, await addedBeside(folder, config), 'added_tokens.json')
     return vocabulary
   }
   const other = ['vocab.json', 'tekken.json', 'vocab.txt'].find((name) => folder.files.has(name))
@@ -291,7 +303,7 @@ export async function readTokenizer(folder, rows, { config, generation }, notes)
   const texts = Array.from(tokens, (token, id) => token ?? `[PAD${id}]`)
   if (new Set(texts).size !== texts.length) throw new NibbleError('E_FORMAT', 'the vocabulary has a token that is spelled like the name of an unused one, [PAD…]')
   return [
-    pair.string('tokenizer.ggml.model', model), ...(pre ? [pair.string('tokenizer.ggml.pre', pre)] : []),
+    pair.string('tokenizer.ggml.model', model), pair.string('tokenizer.ggml.pre', pre ?? 'default'),
     pair.array('tokenizer.ggml.tokens', 'string', texts),
     ...(scores ? [pair.array('tokenizer.ggml.scores', 'f32', Array.from(scores, (score) => score ?? 0))] : []),
     pair.array('tokenizer.ggml.token_type', 'i32', Array.from(tokens, (token, id) => (token === undefined ? TOKEN.unused : types[id]))),

@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { NibbleError, isNibbleError } from '../errors.js'
 import { readError } from '../source.js'
 
+export { openFolder } from './node-folder.js'
+
 /** @param {unknown} error @param {string} path */
 function writeError(error, path) {
   if (isNibbleError(error)) return error
@@ -65,6 +67,56 @@ export async function fileRanges(url) {
   }
 }
 
+/** @template T @param {string} path @param {() => Promise<T>} work @returns {Promise<T>} */
+async function guarded(path, work) {
+  try {
+    return await work()
+  } catch (error) {
+    throw writeError(error, path)
+  }
+}
+
+/**
+ * Lines of text in a file, of which a killed program leaves whole ones.
+ * @param {string} path
+ * @returns {Journal & {close: () => Promise<void>, remove: () => Promise<void>}} remove: the file is needed no more
+ */
+export function lineJournal(path) {
+  /** @type {FileHandle | undefined} */
+  let file
+  const close = async () => {
+    await file?.close()
+    file = undefined
+  }
+  return {
+    lines: () => guarded(path, async () => {
+      const text = await readFile(path, 'utf8').catch((error) => {
+        if (error.code === 'ENOENT') return ''
+        throw error
+      })
+      const whole = text.slice(0, text.lastIndexOf('\n') + 1) // a line is there when its end is
+      if (whole !== text) await truncate(path, Buffer.byteLength(whole))
+      return whole.split('\n').slice(0, -1)
+    }),
+    restart: () => guarded(path, async () => {
+      await close()
+      file = await open(path, 'w')
+    }),
+    append: (line) => guarded(path, async () => {
+      file ??= await open(path, 'a')
+      await file.appendFile(`${line}\n`)
+    }),
+    close: () => guarded(path, close),
+    remove: () => guarded(path, async () => {
+      await close()
+      await rm(path, { force: true })
+    }),
+  }
+}
+
+/** Beside a file in work: what was measured before its first byte. @param {string} path */
+export const analysisJournal = (path) => lineJournal(`${resolve(path)}.part.analysis.jsonl`)
+
 /**
  * A file that is PATH.part until it is complete. Beside it may lie a journal, PATH.part.jsonl, which tells a later run what is in it.
  *
@@ -90,67 +142,45 @@ export async function fileRanges(url) {
  */
 export async function fileSink(path) {
   const part = `${resolve(path)}.part`, log = `${part}.jsonl`, side = `${part}.state`
-  /** @template T @param {() => Promise<T>} work @returns {Promise<T>} */
-  const guarded = async (work) => {
-    try {
-      return await work()
-    } catch (error) {
-      throw writeError(error, path)
-    }
-  }
+  /** @template T @param {() => Promise<T>} work */
+  const guard = (work) => guarded(path, work)
   // Kept as it is: what an earlier run wrote may be of use.
-  const file = await guarded(() => openKept(part))
-  /** @type {FileHandle | undefined} */
-  let journal
+  const file = await guard(() => openKept(part)), journal = lineJournal(log)
   /** @type {FileHandle | undefined} */
   let stateFile
   const openState = async () => stateFile ??= await openKept(side)
   const close = async () => {
-    await journal?.close()
-    journal = undefined
+    await journal.close()
     await stateFile?.close()
     stateFile = undefined
     await file.close()
   }
   return {
     path,
-    write: (bytes, position) => guarded(() => writeAll(file, bytes, position)),
-    read: (position, length) => guarded(() => readUpTo(file, position, length)),
-    commit: (size) => guarded(async () => {
+    write: (bytes, position) => guard(() => writeAll(file, bytes, position)),
+    read: (position, length) => guard(() => readUpTo(file, position, length)),
+    commit: (size) => guard(async () => {
       await file.truncate(size) // longer where an earlier run had another plan
       await file.sync()
       await close()
       await rename(part, resolve(path))
       await Promise.all([log, side].map((path) => rm(path, { force: true })))
     }),
-    abort: () => guarded(async () => {
+    abort: () => guard(async () => {
       await close()
       await Promise.all([part, log, side].map((path) => rm(path, { force: true })))
     }),
-    suspend: () => guarded(close),
+    suspend: () => guard(close),
     journal: {
-      lines: () => guarded(async () => {
-        const text = await readFile(log, 'utf8').catch((error) => {
-          if (error.code === 'ENOENT') return ''
-          throw error
-        })
-        const whole = text.slice(0, text.lastIndexOf('\n') + 1) // a line is there when its end is
-        if (whole !== text) await truncate(log, Buffer.byteLength(whole))
-        return whole.split('\n').slice(0, -1)
-      }),
-      restart: () => guarded(async () => {
-        await journal?.close()
-        journal = await open(log, 'w')
+      ...journal,
+      restart: () => guard(async () => {
+        await journal.restart()
         await file.truncate(0)
-      }),
-      append: (line) => guarded(async () => {
-        journal ??= await open(log, 'a')
-        await journal.appendFile(`${line}\n`)
       }),
     },
     state: {
-      write: (bytes, position) => guarded(async () => writeAll(await openState(), bytes, position)),
-      read: (position, length) => guarded(async () => readUpTo(await openState(), position, length)),
+      write: (bytes, position) => guard(async () => writeAll(await openState(), bytes, position)),
+      read: (position, length) => guard(async () => readUpTo(await openState(), position, length)),
     },
   }
 }

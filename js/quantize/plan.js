@@ -10,7 +10,8 @@ import { TYPE_NAMES, isFloat, rowsOf, tensorBytes, typeInfo } from './types.js'
  * @typedef {import('./checkpoint.js').Tensor} Tensor
  *
  * @typedef {object} PlanOptions
- * @property {string} type  a type or a mix, such as 'Q4_0' or 'Q4_K_M'
+ * @property {string} type  a type or a mix, such as 'Q4_0' or 'Q4_K_M'; not looked at where there are types
+ * @property {Map<string, string>} [types]  of matrices by their names, as js/quantize/target.js chooses them; none of them is otherwise then
  * @property {[pattern: string | RegExp, type: string][]} [tensorTypes]  types of tensors whose name matches; the last that matches counts
  * @property {string} [outputTensorType]  @property {string} [tokenEmbeddingType]
  * @property {boolean} [pure]  all matrices in the one type
@@ -43,6 +44,8 @@ const MIXES = {
 const ALIASES = { Q3_K: 'Q3_K_M', Q4_K: 'Q4_K_M', Q5_K: 'Q5_K_M' }
 
 export const MIX_NAMES = Object.keys(MIXES)
+/** The name of mixes that are chosen for a model. */
+export const MIXED = 'MIXED'
 
 /** What stands in for a type where a row is no whole number of its blocks. @type {Record<string, string>} */
 const FALLBACK = { Q2_K: 'IQ4_NL', Q3_K: 'IQ4_NL', IQ4_XS: 'IQ4_NL', Q4_K: 'Q5_0', Q5_K: 'Q5_1', Q6_K: 'Q8_0' }
@@ -51,7 +54,7 @@ const FALLBACK = { Q2_K: 'IQ4_NL', Q3_K: 'IQ4_NL', IQ4_XS: 'IQ4_NL', Q4_K: 'Q5_0
 const KEPT = /_norm\.weight|ffn_gate_inp\.weight|altup|laurel|per_layer_model_proj|position_embd|token_types|ssm_conv1d\.weight|shortconv\.conv\.weight|time_mix_(first|w[012]|v[012]|a[012]|g[12]|decay_w[12]|lerp_fused)\.weight|attn_rel_b\.weight/
 
 /** @param {string} text @param {string} what */
-function typeNamed(text, what) {
+export function typeNamed(text, what) {
   const name = text.toUpperCase()
   if (!TYPE_NAMES.includes(name)) throw new NibbleError('E_ARGUMENT', `${what}: there is no type '${text}'; the types are ${TYPE_NAMES.join(', ')}`)
   return name
@@ -65,7 +68,7 @@ export function mixNamed(text) {
 }
 
 /** Whether a tensor is one of those that are quantized. @param {Tensor} tensor */
-const isMatrix = ({ name, shape }) => name.endsWith('weight') && shape.slice(1).some((d) => d > 1) && !KEPT.test(name)
+export const isMatrix = ({ name, shape }) => name.endsWith('weight') && shape.slice(1).some((d) => d > 1) && !KEPT.test(name)
 
 /** What the rules look at. @param {Checkpoint} checkpoint */
 function traits({ pairs, tensors }) {
@@ -154,36 +157,65 @@ function compilePatterns(list) {
  * @returns {Plan}
  */
 export function planTypes(checkpoint, options) {
-  const { type: mix, base, fileType } = mixNamed(options.type)
-  const patterns = compilePatterns(options.tensorTypes ?? []), used = new Set()
+  const { type: mix, base, fileType } = options.types ? mixOf(checkpoint, options.types) : mixNamed(options.type)
+  const asked = overridesOf(options)
   const model = traits(checkpoint)
   /** @type {string[]} */
   const notes = []
   const tensors = checkpoint.tensors.map((tensor) => {
     const { name, shape, type: from, bytes } = tensor
     if (!isMatrix(tensor)) return { tensor, to: from, copied: true, bytes }
-    let wanted = options.pure || isFloat(base) ? base : mixType(mix, base, tensor, model, options)
-    if (name === 'output.weight' && options.outputTensorType) wanted = typeNamed(options.outputTensorType, 'outputTensorType')
-    if (name === 'token_embd.weight' && options.tokenEmbeddingType) wanted = typeNamed(options.tokenEmbeddingType, 'tokenEmbeddingType')
-    for (const [pattern, type] of patterns) {
-      if (!pattern.test(name)) continue
-      used.add(pattern)
-      wanted = type
-    }
+    const own = options.types ? options.types.get(name) : options.pure || isFloat(base) ? base : mixType(mix, base, tensor, model, options)
+    const wanted = asked.typeOf(name) ?? own ?? from
     const to = fitting(wanted, shape[0])
     if (to !== wanted) notes.push(`${name} becomes ${to}: its rows of ${shape[0]} weights are no whole blocks of ${wanted} (${typeInfo(wanted).weights})`)
     if (to === from) return { tensor, to, copied: true, bytes }
-    if (!isFloat(from) && !options.allowRequantize) {
-      throw new NibbleError('E_ARGUMENT', `${name} is ${from} already, and quantizing again loses more than quantizing the original does; start from the F16, BF16 or F32 file, or allow it (--allow-requantize)`)
-    }
+    if (!isFloat(from) && !options.allowRequantize) throw requantizing(name, from)
     return { tensor, to, copied: false, bytes: tensorBytes(to, shape) }
   })
-  for (const [pattern, type] of patterns) if (!used.has(pattern)) notes.push(`no matrix has a name that matches ${pattern.source}: nothing becomes ${type} by it`)
-  return { type: mix, fileType, tensors, notes }
+  return { type: mix, fileType, tensors, notes: [...notes, ...asked.unused()] }
+}
+
+/** @param {string} name @param {string} from */
+export const requantizing = (name, from) =>
+  new NibbleError('E_ARGUMENT', `${name} is ${from} already, and quantizing again loses more than quantizing the original does; start from the F16, BF16 or F32 file, or allow it (--allow-requantize)`)
+
+/**
+ * Types that are asked for by name.
+ * @param {Pick<PlanOptions, 'tensorTypes' | 'outputTensorType' | 'tokenEmbeddingType'>} options
+ */
+export function overridesOf({ tensorTypes = [], outputTensorType, tokenEmbeddingType }) {
+  const patterns = compilePatterns(tensorTypes), used = new Set()
+  return {
+    /** @param {string} name @returns {string | undefined} */
+    typeOf(name) {
+      let type = name === 'output.weight' && outputTensorType ? typeNamed(outputTensorType, 'outputTensorType')
+        : name === 'token_embd.weight' && tokenEmbeddingType ? typeNamed(tokenEmbeddingType, 'tokenEmbeddingType') : undefined
+      for (const [pattern, named] of patterns) {
+        if (!pattern.test(name)) continue
+        used.add(pattern)
+        type = named
+      }
+      return type
+    },
+    /** What matched nothing, for people. */
+    unused: () => patterns.filter(([pattern]) => !used.has(pattern)).map(([pattern, type]) => `no matrix has a name that matches ${pattern.source}: nothing becomes ${type} by it`),
+  }
+}
+
+/** What a mix of types chosen one by one is called: file formats know names of a type for most weights. @param {Checkpoint} checkpoint @param {Map<string, string>} types */
+function mixOf({ tensors }, types) {
+  const weights = new Map()
+  for (const tensor of tensors) {
+    const type = types.get(tensor.name)
+    if (type !== undefined) weights.set(type, (weights.get(type) ?? 0) + weightsOf(tensor))
+  }
+  const base = [...weights].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'F16'
+  return { type: MIXED, base, fileType: /** @type {{fileType: number}} */ (Object.values(MIXES).find((mix) => mix.base === base)).fileType }
 }
 
 /** The type, or what stands in for it, where rows of so many weights are whole blocks. @param {string} type @param {number} cols */
-function fitting(type, cols) {
+export function fitting(type, cols) {
   if (cols % typeInfo(type).weights === 0) return type
   const other = FALLBACK[type] ?? 'F16'
   return cols % typeInfo(other).weights === 0 ? other : 'F16'

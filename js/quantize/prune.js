@@ -2,7 +2,6 @@
  * Models with less in them: whole layers, columns of the feed-forward blocks, single weights. What comes of it is a plain GGUF file.
  */
 import { NibbleError } from '../errors.js'
-import { node } from '../platform.js'
 import { abortError } from '../source.js'
 import { Calibration, SITES } from './calibration.js'
 import { openCheckpoint } from './checkpoint.js'
@@ -11,7 +10,9 @@ import { FLOAT_BYTES } from './floats.js'
 import { GgufWriter } from './gguf-writer.js'
 import { architectureKey, layersOf, leastLayers, withNumber, withoutLayers } from './layers.js'
 import { layerOf } from './plan.js'
+import { files } from './platform.js'
 import { LayerPruner } from './prune-layer.js'
+import { openSink } from './sinks.js'
 import { isFloat, rowsOf } from './types.js'
 
 /**
@@ -96,13 +97,6 @@ function checkFloats({ name, tensors }, ends) {
   if (other) throw wrong(`${other.name} of ${name} is ${other.type}: prune the F16, BF16 or F32 model, and quantize it then`)
 }
 
-/** @param {Sink | string} destination @returns {Promise<Sink>} */
-async function openSink(destination) {
-  if (typeof destination !== 'string') return destination
-  if (!node) throw wrong('a page writes no files; pass a sink, such as memorySink()')
-  return (await import('./node.js')).fileSink(destination)
-}
-
 /** @param {GgufWriter} writer @param {Checkpoint} checkpoint @param {Tensor} tensor @param {() => void} check */
 async function copy(writer, checkpoint, tensor, check) {
   for (let at = 0; at < tensor.bytes; at += COPY_PIECE) {
@@ -144,7 +138,7 @@ export async function prune(source, destination, options) {
   let pruner
   try {
     const whole = isCheckpoint(source) ? source : opened = await openCheckpoint(source, { ...options, engine })
-    if (typeof destination === 'string' && node && await (await import('./node.js')).samePlace(whole.name, destination)) {
+    if (typeof destination === 'string' && files && await (await files()).samePlace(whole.name, destination)) {
       throw wrong(`${destination} is the file that is read; name another one for the result`)
     }
     const nLayers = layersOf(whole)

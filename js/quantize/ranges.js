@@ -2,8 +2,8 @@
  * Sources that are read by ranges: files, blobs, buffers and URLs of servers that answer with ranges.
  */
 import { NibbleError } from '../errors.js'
-import { node } from '../platform.js'
 import { abortError, abortable, partOf, readError, toUrl } from '../source.js'
+import { files } from './platform.js'
 
 /**
  * @typedef {object} Ranges
@@ -45,8 +45,8 @@ async function openOne(source, options) {
   if (typeof source === 'string' || source instanceof URL) {
     const url = await toUrl(source)
     if (url.protocol !== 'file:') return openUrl(url, options)
-    if (!node) throw new NibbleError('E_ARGUMENT', `a page cannot open ${url.href}; let the user choose the file and pass the File`)
-    return (await import('./node.js')).fileRanges(url)
+    if (!files) throw new NibbleError('E_ARGUMENT', `a page cannot open ${url.href}; let the user choose the file and pass the File`)
+    return (await files()).fileRanges(url)
   }
   if (source instanceof Blob) {
     return {

@@ -62,6 +62,11 @@ export class Run {
   async tell(what) {
     await turn()
     this.checkSignal()
+    this.show(what)
+  }
+
+  /** @param {string} what  in work */
+  show(what) {
     const { estimate: { seconds: all }, done, found } = this
     const own = done - found, elapsed = (performance.now() - this.start) / 1000
     // The estimate, corrected by how it has been so far.

@@ -12,7 +12,7 @@ const LEAST = 8
  * @property {Int32Array[]} samples  all of n_ctx tokens
  * @property {number} n_ctx
  * @property {number} tokens  of the whole text
- * @property {number} distinct  tokens that occur in the samples
+ * @property {number} distinct  tokens that occur in the samples; 0 where they were given
  * @property {string[]} notes  what makes them worse than they should be
  */
 

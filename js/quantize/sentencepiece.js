@@ -87,7 +87,7 @@ export function readSentencePiece(bytes, notes) {
     if (field === 1) {
       const { text, score, type } = pieceOf(bytesOf(value))
       if (tokens.length === TOKENS_LIMIT) throw malformed(`it has more than ${TOKENS_LIMIT} tokens`)
-      if (text === '') throw malformed(`the token ${tokens.length} is empty`)
+      if (text === '' || text.length > 2048) throw malformed(`the token ${tokens.length} is ${text === '' ? 'empty' : 'too long'}`)
       tokens.push(text)
       scores.push(score)
       types.push(type)

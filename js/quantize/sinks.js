@@ -2,6 +2,17 @@
  * Where files go that are kept in memory: in tests, and in pages, which hand them on as a Blob.
  */
 import { NibbleError } from '../errors.js'
+import { files } from './platform.js'
+
+/**
+ * @param {import('./gguf-writer.js').Sink | string} destination  a path (Node), or a sink
+ * @returns {Promise<import('./gguf-writer.js').Sink>}
+ */
+export async function openSink(destination) {
+  if (typeof destination !== 'string') return destination
+  if (!files) throw new NibbleError('E_ARGUMENT', 'a page writes no files; pass a sink, such as memorySink()')
+  return (await files()).fileSink(destination)
+}
 
 /**
  * A sink in memory. The pieces that were written must touch each other, and none may overlap another, when it is committed.

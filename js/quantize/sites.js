@@ -16,8 +16,11 @@ import { rowBytes, rowsOf, tensorBytes, typeInfo } from './types.js'
  * @property {number} [damping]  part of the mean of H's diagonal that is added to it (default 0.01)
  * @property {number} [alpha]  how much of the error of the layers before is made up for (GPTAQ); default 0
  * @property {number} [refine]  passes over scales and codes at the end (default 2)
+ * @property {number} [shrink]  part of H off its diagonal that is taken away as chance, 0 to 1; by default by the number of samples (nb_shrink_part)
  *
  * @typedef {{tensor: Tensor, to: string, rows: number, w: number}} Matrix  w: pointer to floats [rows, columns]
+ *
+ * @typedef {Required<Omit<GptqOptions, 'shrink'>> & {shrink: number | undefined}} AllGptqOptions
  *
  * @typedef {object} Encoded
  * @property {Matrix} matrix
@@ -29,14 +32,17 @@ import { rowBytes, rowsOf, tensorBytes, typeInfo } from './types.js'
 const ORDERS = { search: 0, static: 1, groups: 2, best: 3 }
 const SPEC = 16 // bytes of a matrix_spec (wasm/glue_quantize.c)
 const RESULT = 8 // doubles
+/** Of each matrix, on which AWQ's scales are tried. */
+export const AWQ_ROWS = 128
 
-/** @param {GptqOptions} [options] @returns {Required<GptqOptions>} */
-export function gptqOptions({ order = 'best', damping = 0.01, alpha = 0, refine = 2 } = {}) {
+/** @param {GptqOptions} [options] @returns {AllGptqOptions} */
+export function gptqOptions({ order = 'best', damping = 0.01, alpha = 0, refine = 2, shrink } = {}) {
   if (!Object.hasOwn(ORDERS, order)) throw new NibbleError('E_ARGUMENT', `there is no order '${order}'; the orders are ${Object.keys(ORDERS).join(', ')}`)
   if (!(damping > 0 && damping <= 1)) throw new NibbleError('E_ARGUMENT', `damping must be above 0 and at most 1, not ${damping}`)
   if (!(alpha >= 0 && alpha <= 1)) throw new NibbleError('E_ARGUMENT', `alpha must be from 0 to 1, not ${alpha}`)
   if (!(Number.isInteger(refine) && refine >= 0 && refine <= 100)) throw new NibbleError('E_ARGUMENT', `refine must be a whole number from 0 to 100, not ${refine}`)
-  return { order, damping, alpha, refine }
+  if (shrink !== undefined && !(shrink >= 0 && shrink <= 1)) throw new NibbleError('E_ARGUMENT', `shrink must be from 0 to 1, not ${shrink}`)
+  return { order, damping, alpha, refine, shrink }
 }
 
 export class SiteEncoder {
@@ -81,9 +87,15 @@ export class SiteEncoder {
     return ptr
   }
 
+  /** Takes away what of H is chance. @param {import('./calibration.js').Statistics} stats @param {number | undefined} part */
+  shrink({ cols, n, h }, part) {
+    const { engine } = this
+    engine.call('nb_shrink_moments', h, cols, part ?? engine.call('nb_shrink_part', cols, n))
+  }
+
   /**
    * GPTQ, or with the order 'search' the search weighted by the diagonal of H.
-   * @param {Matrix[]} matrices  of a shared input @param {import('./calibration.js').Statistics} stats  with h @param {Required<GptqOptions>} options
+   * @param {Matrix[]} matrices  of a shared input @param {import('./calibration.js').Statistics} stats  with h @param {AllGptqOptions} options
    * @returns {Encoded[]} blocks are copies
    */
   gptq(matrices, stats, { order, damping, alpha, refine }) {
@@ -146,6 +158,3 @@ export class SiteEncoder {
     for (const room of Object.values(this.rooms)) room.free()
   }
 }
-
-/** Of each matrix, that are tried for the best scales. */
-const AWQ_ROWS = 512

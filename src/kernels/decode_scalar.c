@@ -43,6 +43,11 @@ void nb_decode_scalar(const nb_matrix *w, size_t row, size_t c0, size_t n, float
   switch (w->type) {
     case NB_TYPE_F32: memcpy(y, data + c0 * 4, n * 4); return;
     case NB_TYPE_F16:
+      if (w->layout == NB_LAYOUT_F16_BELOW_128 && row < w->rows / NB_BELOW_128_ROWS * NB_BELOW_128_ROWS) {
+        data -= row % NB_BELOW_128_ROWS * w->row_bytes;
+        for (size_t c = c0; c < c0 + n; c++) y[c - c0] = nb_below_128_to_f32(((const uint16_t *)data)[nb_below_128_at(w->cols, row, c)]);
+        return;
+      }
       for (size_t c = 0; c < n; c++) y[c] = nb_f16_to_f32(((const uint16_t *)data)[c0 + c]);
       return;
     case NB_TYPE_BF16:

@@ -20,6 +20,7 @@
 typedef enum nb_layout {
   NB_LAYOUT_ROWS = 0,  // as in the file: row after row of blocks
   NB_LAYOUT_X8 = 1,    // groups of 8 rows interleaved, same bytes in all (see pack.h); the last rows % 8 rows as in the file
+  NB_LAYOUT_F16_BELOW_128 = 2,  // F16, finite and below 128 in magnitude: other exponents, pairs of rows interleaved (see pack.h)
 } nb_layout;
 
 typedef struct nb_matrix {
@@ -33,11 +34,14 @@ typedef struct nb_matrix {
 // The layout the kernels of this build want for a type and shape. Packing happens in place on windows of whole row groups while
 // the file streams in; rows that are no whole group are left alone.
 nb_layout nb_pack_layout(nb_type type, size_t rows, size_t cols);
-size_t nb_pack_group_rows(nb_layout layout);  // rows of one window: 1 or 8
-// Rearranges one window of nb_pack_group_rows rows in place. scratch has the size of the window and may not overlap it.
-void nb_pack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *window, uint8_t *scratch);
+size_t nb_pack_group_rows(nb_layout layout);  // rows of one window: 1, 2 or 8
+// Rearranges one window of nb_pack_group_rows rows in place. scratch has the size of the window and may not overlap it. False, with the
+// window as it was, where the layout cannot hold its numbers: the matrix stays in NB_LAYOUT_ROWS, and windows packed before are unpacked.
+bool nb_pack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *window, uint8_t *scratch);
+// Undoes nb_pack_group in NB_LAYOUT_F16_BELOW_128, the only one that can refuse numbers.
+void nb_unpack_group(size_t row_bytes, uint8_t *window, uint8_t *scratch);
 
-// y[cols] = row `row` of w as floats, exactly as the format defines it, from either layout.
+// y[cols] = row `row` of w as floats, exactly as the format defines it, from any layout.
 void nb_dequantize_row(const nb_matrix *w, size_t row, float *y);
 
 // ---- activations ------------------------------------------------------------------------------------------------------------

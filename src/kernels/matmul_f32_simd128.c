@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 #include "lanes.h"
+#include "pack.h"
 #include "simd.h"
 #include "variants.h"
 
@@ -73,22 +74,11 @@ NB_INLINE void one_vector(load16_fn *load, const nb_matrix *w, const float *x, f
   }
 }
 
-// F16 times one vector. Widening a half means moving its bits, which leaves its exponent 112 too small, and multiplying by 2^112; here the
-// vector is multiplied instead, once for many rows, and every product stays the same number. That holds for finite halves and for
-// activations below 2^15; what else there is takes the plain way: chunks of the vector with a greater number in them, and chunks of rows
-// with an infinity or a NaN, which are summed once more.
+// F16 below 128 times one vector. Widening a number means moving its bits and multiplying by 2^102 (pack.h); here the vector is multiplied
+// instead, once for all rows, and every product stays the same number, for activations below 2^25. Chunks of the vector with a greater one
+// in them, or with a NaN, take the plain way.
 #define F16_CHUNK 4096  // columns
 #define F16_ROWS 32     // rows that share a chunk of the vector, their partial sums put aside from one chunk to the next
-
-// The magnitude's exponent and mantissa of 8 halves at the place they have in a float, times 2^-112.
-typedef struct small8 {
-  v128_t v[2];
-} small8;
-
-NB_INLINE small8 moved_halves(v128_t h, v128_t mask) {
-  const v128_t high = wasm_v128_and(wasm_i16x8_shr(h, 3), mask), low = wasm_i16x8_shl(h, 13);
-  return (small8){{wasm_i16x8_shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11), wasm_i16x8_shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15)}};
-}
 
 NB_INLINE v128_t moved_mask(void) {
   static const uint16_t masks[8] = {0x8fff, 0x8fff, 0x8fff, 0x8fff, 0x8fff, 0x8fff, 0x8fff, 0x8fff};
@@ -97,67 +87,63 @@ NB_INLINE v128_t moved_mask(void) {
   return wasm_v128_load(mask);
 }
 
-static bool highest_exponent(v128_t bits) {
-  const v128_t top = wasm_i16x8_splat(0x7c00);
-  return wasm_v128_any_true(wasm_i16x8_eq(wasm_v128_and(bits, top), top));
+// 8 numbers at the place they have in a float.
+typedef struct moved8 {
+  v128_t v[2];
+} moved8;
+
+NB_INLINE moved8 moved(v128_t h, v128_t mask) {
+  const v128_t high = wasm_v128_and(wasm_i16x8_shr(h, 3), mask), low = wasm_i16x8_shl(h, 13);
+  return (moved8){{wasm_i16x8_shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11), wasm_i16x8_shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15)}};
 }
 
-static bool all_finite_f16(const uint8_t *w, size_t n) {
-  v128_t greatest = wasm_i32x4_const(0, 0, 0, 0);
-  for (size_t c = 0; c < n; c += 8) {
-    const v128_t h = wasm_v128_load(w + 2 * c);
-    greatest = wasm_u16x8_max(greatest, wasm_i16x8_add(h, h));  // twice a half: no sign
-  }
-  return !wasm_v128_any_true(wasm_u16x8_ge(greatest, wasm_i16x8_splat((int16_t)0xf800)));
-}
-
-// Adds the products of n columns, a multiple of 16. False, with the sums as they were, where a half is not finite.
-static bool add_products_f16(lanes16 *sums, const uint8_t *w, const float *x, size_t n, v128_t mask) {
-  lanes16 s = *sums;
-  v128_t bits = wasm_i32x4_const(0, 0, 0, 0);  // that any half has
-#if defined(__clang__)
-#pragma clang loop unroll_count(4)
-#endif
+// Adds the products of n columns, a multiple of 16, of a pair of rows.
+NB_INLINE void add_products_below_128(lanes16 sums[2], const uint8_t *pair, const float *scaled, size_t n) {
+  const v128_t mask = moved_mask();
+  lanes16 s = sums[0], t = sums[1];
   for (size_t c = 0; c < n; c += NB_LANES) {
-    const v128_t h0 = wasm_v128_load(w + 2 * c), h1 = wasm_v128_load(w + 2 * c + 16);
-    const small8 p = moved_halves(h0, mask), q = moved_halves(h1, mask);
-    bits = wasm_v128_or(bits, wasm_v128_or(h0, h1));
-    for (int i = 0; i < 4; i++) s.s[i] = wasm_f32x4_add(s.s[i], wasm_f32x4_mul(i < 2 ? p.v[i] : q.v[i - 2], wasm_v128_load(x + c + 4 * i)));
+    for (size_t half = 0; half < 2; half++) {
+      const uint8_t *at = pair + 4 * c + 32 * half;
+      const moved8 p = moved(wasm_v128_load(at), mask), q = moved(wasm_v128_load(at + 16), mask);
+      for (size_t i = 0; i < 2; i++) {
+        const v128_t x = wasm_v128_load(scaled + c + 8 * half + 4 * i);
+        s.s[2 * half + i] = wasm_f32x4_add(s.s[2 * half + i], wasm_f32x4_mul(p.v[i], x));
+        t.s[2 * half + i] = wasm_f32x4_add(t.s[2 * half + i], wasm_f32x4_mul(q.v[i], x));
+      }
+    }
   }
-  // Numbers below 2 never set the highest bit of the exponent: only where a greater one is among them is it looked for what is not finite.
-  if (highest_exponent(bits) && !all_finite_f16(w, n)) return false;
-  *sums = s;
-  return true;
+  sums[0] = s;
+  sums[1] = t;
 }
 
-// out = x * 2^112. False where that may not be finite.
+// out = x * 2^102. False where that may not be finite.
 static bool scale_vector(const float *x, float *out, size_t n) {
-  const v128_t magnitude = wasm_i32x4_splat(0x7fffffff), two112 = wasm_f32x4_splat(0x1p112f);
+  const v128_t magnitude = wasm_i32x4_splat(0x7fffffff), factor = wasm_f32x4_splat(NB_BELOW_128_FACTOR);
   v128_t greatest = wasm_i32x4_const(0, 0, 0, 0);
   for (size_t c = 0; c < n; c += 4) {
     const v128_t v = wasm_v128_load(x + c);
     greatest = wasm_i32x4_max(greatest, wasm_v128_and(v, magnitude));
-    wasm_v128_store(out + c, wasm_f32x4_mul(v, two112));
+    wasm_v128_store(out + c, wasm_f32x4_mul(v, factor));
   }
-  return !wasm_v128_any_true(wasm_i32x4_ge(greatest, wasm_i32x4_splat(0x47000000)));  // the bits of 2^15
+  return !wasm_v128_any_true(wasm_i32x4_ge(greatest, wasm_i32x4_splat(0x4c000000)));  // the bits of 2^25
 }
 
-static void one_vector_f16(const nb_matrix *w, const float *x, float *y, size_t row0, size_t row1) {
-  const v128_t mask = moved_mask();
+static void one_vector_below_128(const nb_matrix *w, const float *x, float *y, size_t row0, size_t row1) {
   const size_t whole = w->cols / NB_LANES * NB_LANES, rest_n = w->cols - whole;
-  float scaled[F16_CHUNK];
+  float scaled[F16_CHUNK], floats[F16_CHUNK];
   bool scaled_fits = false;
   for (size_t r0 = row0; r0 < row1; r0 += F16_ROWS) {
-    const size_t nr = row1 - r0 < F16_ROWS ? row1 - r0 : F16_ROWS;
+    const size_t nr = row1 - r0 < F16_ROWS ? row1 - r0 : F16_ROWS, pairs = r0 + nr <= w->rows / 2 * 2 ? nr : nr - 1;
     lanes16 sums[F16_ROWS];
     for (size_t i = 0; i < nr; i++) sums[i] = zeros();
     for (size_t c0 = 0; c0 < whole; c0 += F16_CHUNK) {
       const size_t n = whole - c0 < F16_CHUNK ? whole - c0 : F16_CHUNK;
       if (r0 == row0 || whole > F16_CHUNK) scaled_fits = scale_vector(x + c0, scaled, n);
-      for (size_t i = 0; i < nr; i++) {
-        const uint8_t *weights = w->data + (r0 + i) * w->row_bytes + 2 * c0;
-        if (scaled_fits && add_products_f16(&sums[i], weights, scaled, n, mask)) continue;
-        add_products(&sums[i], load_f16, 2, weights, x + c0, n);
+      size_t i = 0;
+      for (; scaled_fits && i < pairs; i += 2) add_products_below_128(sums + i, w->data + (r0 + i) * w->row_bytes + 4 * c0, scaled, n);
+      for (; i < nr; i++) {
+        nb_decode_scalar(w, r0 + i, c0, n, floats);
+        add_products(&sums[i], load_f32, 4, (const uint8_t *)floats, x + c0, n);
       }
     }
     for (size_t i = 0; i < nr; i++) {
@@ -168,21 +154,16 @@ static void one_vector_f16(const nb_matrix *w, const float *x, float *y, size_t 
   }
 }
 
-// n halves, a multiple of 16, to floats.
-static void decode_f16(const uint8_t *w, size_t n, float *out) {
-  const v128_t mask = moved_mask(), two112 = wasm_f32x4_splat(0x1p112f);
-  v128_t bits = wasm_i32x4_const(0, 0, 0, 0);
-  for (size_t c = 0; c < n; c += 8) {
-    const v128_t h = wasm_v128_load(w + 2 * c);
-    const small8 p = moved_halves(h, mask);
-    bits = wasm_v128_or(bits, h);
-    for (int i = 0; i < 2; i++) wasm_v128_store(out + c + 4 * i, wasm_f32x4_mul(p.v[i], two112));
+// Columns c0 .. c0 + n - 1 of one row of a pair; c0 a multiple of 16.
+static void decode_below_128(const nb_matrix *w, size_t row, size_t c0, size_t n, float *out) {
+  const v128_t mask = moved_mask(), factor = wasm_f32x4_splat(NB_BELOW_128_FACTOR);
+  const uint8_t *p = w->data + row / 2 * 2 * w->row_bytes + 4 * c0 + row % 2 * 16;
+  const size_t whole = n / NB_LANES * NB_LANES;
+  for (size_t c = 0; c < whole; c += NB_BELOW_128_COLS) {
+    const moved8 f = moved(wasm_v128_load(p + 4 * c), mask);
+    for (int i = 0; i < 2; i++) wasm_v128_store(out + c + 4 * i, wasm_f32x4_mul(f.v[i], factor));
   }
-  if (!highest_exponent(bits)) return;
-  for (size_t c = 0; c < n; c += NB_LANES) {
-    const floats16 f = load_f16(w + 2 * c);
-    for (int i = 0; i < 4; i++) wasm_v128_store(out + c + 4 * i, f.v[i]);
-  }
+  if (whole < n) nb_decode_scalar(w, row, c0 + whole, n - whole, out + whole);
 }
 
 NB_INLINE void decode_chunk(load16_fn *load, const nb_matrix *w, size_t row, size_t c0, size_t n, float *out) {
@@ -197,48 +178,68 @@ NB_INLINE void decode_chunk(load16_fn *load, const nb_matrix *w, size_t row, siz
 
 static void decode(const nb_matrix *w, size_t row, size_t c0, size_t n, float *out) {
   switch (w->type) {
-    case NB_TYPE_F16: {
-      const size_t whole = n / NB_LANES * NB_LANES;
-      decode_f16(w->data + row * w->row_bytes + 2 * c0, whole, out);
-      if (whole < n) nb_decode_scalar(w, row, c0 + whole, n - whole, out + whole);
+    case NB_TYPE_F16:
+      if (w->layout == NB_LAYOUT_ROWS || row >= w->rows / 2 * 2) decode_chunk(load_f16, w, row, c0, n, out);
+      else decode_below_128(w, row, c0, n, out);
       return;
-    }
     case NB_TYPE_BF16: decode_chunk(load_bf16, w, row, c0, n, out); return;
     default: nb_decode_scalar(w, row, c0, n, out);
   }
 }
 
-// Adds n products, a multiple of 16, of one row with two vectors.
-static void add_products_of_two(lanes16 sums[2], const float *w, const float *x0, const float *x1, size_t n) {
-  lanes16 a = sums[0], b = sums[1];
-  for (size_t c = 0; c < n; c += NB_LANES) {
-    for (int i = 0; i < 4; i++) {
-      const v128_t f = wasm_v128_load(w + c + 4 * i);
-      a.s[i] = wasm_f32x4_add(a.s[i], wasm_f32x4_mul(f, wasm_v128_load(x0 + c + 4 * i)));
-      b.s[i] = wasm_f32x4_add(b.s[i], wasm_f32x4_mul(f, wasm_v128_load(x1 + c + 4 * i)));
+// Sums of a tile of TILE_ROWS rows and two vectors. The 16 partial sums of a row and a vector are 4 registers, of which a tile would need 32; so the
+// columns are gone through four times, each time with those that go to one register of every sum: column 4i .. 4i+3 of every 16.
+//
+//               x0   x1
+//     row 0     s0   s4
+//     row 1     s1   s5       a step: 4 loads of weights, 2 of vectors, 8 products
+//     row 2     s2   s6
+//     row 3     s3   s7
+#define TILE_ROWS 4
+
+NB_INLINE void add_products_of_tile(v128_t *sums[TILE_ROWS][2], const float *w, const float *x0, const float *x1, size_t n) {
+#if defined(__clang__)
+#pragma clang loop unroll(disable)
+#endif
+  for (size_t i = 0; i < 4; i++) {
+    v128_t s[2 * TILE_ROWS];
+    for (int r = 0; r < TILE_ROWS; r++) s[r] = sums[r][0][i], s[TILE_ROWS + r] = sums[r][1][i];
+    for (size_t c = 4 * i; c < n; c += NB_LANES) {
+      const v128_t v0 = wasm_v128_load(x0 + c), v1 = wasm_v128_load(x1 + c);
+      for (int r = 0; r < TILE_ROWS; r++) {
+        const v128_t f = wasm_v128_load(w + r * CHUNK + c);
+        s[r] = wasm_f32x4_add(s[r], wasm_f32x4_mul(f, v0));
+        s[TILE_ROWS + r] = wasm_f32x4_add(s[TILE_ROWS + r], wasm_f32x4_mul(f, v1));
+      }
     }
+    for (int r = 0; r < TILE_ROWS; r++) sums[r][0][i] = s[r], sums[r][1][i] = s[TILE_ROWS + r];
   }
-  sums[0] = a;
-  sums[1] = b;
 }
 
-// Several vectors share each decoded chunk, two at a time each weight that is loaded.
+// Several vectors share each decoded chunk of TILE_ROWS rows. At the end fewer rows may be left: the others of their tile are not looked at.
 static void vectors(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
-  float weights[CHUNK];
-  for (size_t r = row0; r < row1; r++) {
+  float weights[TILE_ROWS * CHUNK] = {0};
+  for (size_t r0 = row0; r0 < row1; r0 += TILE_ROWS) {
+    const size_t nr = row1 - r0 < TILE_ROWS ? row1 - r0 : TILE_ROWS;
     for (size_t t0 = 0; t0 < a->n; t0 += VECTORS) {
       const size_t nt = a->n - t0 < VECTORS ? a->n - t0 : VECTORS;
-      lanes16 s[VECTORS + 1];  // one more: an odd last vector goes with itself
-      for (size_t t = 0; t <= nt; t++) s[t] = zeros();
+      lanes16 s[TILE_ROWS][VECTORS + 1];  // one more: an odd last vector goes with itself
+      for (size_t r = 0; r < TILE_ROWS; r++)
+        for (size_t t = 0; t <= nt; t++) s[r][t] = zeros();
       for (size_t c0 = 0; c0 < w->cols; c0 += CHUNK) {
         const size_t n = w->cols - c0 < CHUNK ? w->cols - c0 : CHUNK, whole = n / NB_LANES * NB_LANES;
-        decode(w, r, c0, n, weights);
+        for (size_t r = 0; r < nr; r++) decode(w, r0 + r, c0, n, weights + r * CHUNK);
         for (size_t t = 0; t < nt; t += 2) {
           const float *x = a->x + (t0 + t) * a->cols + c0;
-          add_products_of_two(s + t, weights, x, t + 1 < nt ? x + a->cols : x, whole);
+          v128_t *sums[TILE_ROWS][2];
+          for (size_t r = 0; r < TILE_ROWS; r++) sums[r][0] = s[r][t].s, sums[r][1] = s[r][t + 1].s;
+          add_products_of_tile(sums, weights, x, t + 1 < nt ? x + a->cols : x, whole);
         }
         if (c0 + n < w->cols) continue;
-        for (size_t t = 0; t < nt; t++) y[(t0 + t) * ystride + r] = finish(&s[t], weights + whole, a->x + (t0 + t) * a->cols + c0 + whole, n - whole);
+        for (size_t r = 0; r < nr; r++) {
+          for (size_t t = 0; t < nt; t++)
+            y[(t0 + t) * ystride + r0 + r] = finish(&s[r][t], weights + r * CHUNK + whole, a->x + (t0 + t) * a->cols + c0 + whole, n - whole);
+        }
       }
     }
   }
@@ -247,7 +248,8 @@ static void vectors(const nb_matrix *w, const nb_act *a, float *y, size_t ystrid
 void nb_matmul_any_f32_simd128(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
   assert(a->kind == NB_ACT_F32 && a->cols == w->cols);
   if (a->n == 1 && w->type == NB_TYPE_F32) one_vector(load_f32, w, a->x, y, row0, row1);
-  else if (a->n == 1 && w->type == NB_TYPE_F16) one_vector_f16(w, a->x, y, row0, row1);
+  else if (a->n == 1 && w->type == NB_TYPE_F16 && w->layout == NB_LAYOUT_ROWS) one_vector(load_f16, w, a->x, y, row0, row1);
+  else if (a->n == 1 && w->type == NB_TYPE_F16) one_vector_below_128(w, a->x, y, row0, row1);
   else if (a->n == 1 && w->type == NB_TYPE_BF16) one_vector(load_bf16, w, a->x, y, row0, row1);
   else vectors(w, a, y, ystride, row0, row1);
 }

@@ -294,6 +294,44 @@ static void take_block(nb_type type, void *block, const uint8_t *from, size_t r)
   }
 }
 
+// ---- halves ---------------------------------------------------------------------------------------------------------------------
+
+#define HALF_128 0x5800u   // 128 as a half
+#define HALF_NORMAL 0x400u // the smallest half that is not subnormal
+#define TEN_EXPONENTS 0x2800u
+
+static uint16_t below_128(uint16_t h) {
+  const uint32_t sign = h & 0x8000u, magnitude = h & 0x7fffu;
+  if (magnitude == 0) return h;
+  if (magnitude >= HALF_NORMAL) return (uint16_t)(h + TEN_EXPONENTS);
+  uint32_t top = 9;  // highest bit
+  while (!(magnitude >> top)) top--;
+  return (uint16_t)(sign | (top + 1) << 10 | (magnitude << (10 - top) & 0x3ffu));
+}
+
+static bool pack_below_128(uint16_t *window, size_t cols, uint16_t *file) {
+  const size_t n = NB_BELOW_128_ROWS * cols;
+  uint32_t greatest = 0;
+  for (size_t i = 0; i < n; i++) greatest = (window[i] & 0x7fffu) > greatest ? window[i] & 0x7fffu : greatest;
+  if (greatest >= HALF_128) return false;
+  memcpy(file, window, n * sizeof *file);
+  for (size_t row = 0; row < NB_BELOW_128_ROWS; row++) {
+    const uint16_t *from = file + row * cols;
+    for (size_t c0 = 0; c0 < cols; c0 += NB_BELOW_128_COLS) {
+      uint16_t *to = window + nb_below_128_at(cols, row, c0);
+      const size_t count = cols - c0 < NB_BELOW_128_COLS ? cols - c0 : NB_BELOW_128_COLS;
+      uint16_t least = 0x7fff;
+      for (size_t i = 0; i < count; i++) least = (from[c0 + i] & 0x7fff) < least ? from[c0 + i] & 0x7fff : least;
+      if (least >= HALF_NORMAL) {
+        for (size_t i = 0; i < count; i++) to[i] = (uint16_t)(from[c0 + i] + TEN_EXPONENTS);
+      } else {
+        for (size_t i = 0; i < count; i++) to[i] = below_128(from[c0 + i]);
+      }
+    }
+  }
+  return true;
+}
+
 // ---- the contract of kernels.h --------------------------------------------------------------------------------------------------
 
 bool nb_x8_exists(nb_type type) {
@@ -305,19 +343,32 @@ bool nb_x8_exists(nb_type type) {
 }
 
 nb_layout nb_pack_layout(nb_type type, size_t rows, size_t cols) {
-  return nb_x8_exists(type) && rows >= NB_X8_ROWS && cols % nb_type_get(type)->block_size == 0 ? NB_LAYOUT_X8 : NB_LAYOUT_ROWS;
+  if (rows < NB_X8_ROWS) return NB_LAYOUT_ROWS;
+  if (type == NB_TYPE_F16) return NB_LAYOUT_F16_BELOW_128;
+  return nb_x8_exists(type) && cols % nb_type_get(type)->block_size == 0 ? NB_LAYOUT_X8 : NB_LAYOUT_ROWS;
 }
 
-size_t nb_pack_group_rows(nb_layout layout) { return layout == NB_LAYOUT_X8 ? NB_X8_ROWS : 1; }
+size_t nb_pack_group_rows(nb_layout layout) { return layout == NB_LAYOUT_X8 ? NB_X8_ROWS : layout == NB_LAYOUT_F16_BELOW_128 ? NB_BELOW_128_ROWS : 1; }
 
-void nb_pack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *window, uint8_t *scratch) {
-  if (layout == NB_LAYOUT_ROWS) return;
+bool nb_pack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *window, uint8_t *scratch) {
+  if (layout == NB_LAYOUT_ROWS) return true;
+  if (layout == NB_LAYOUT_F16_BELOW_128) return pack_below_128((uint16_t *)window, row_bytes / 2, (uint16_t *)scratch);
   const size_t block_bytes = nb_type_get(type)->block_bytes;
   assert(nb_x8_exists(type) && layout == NB_LAYOUT_X8 && row_bytes % block_bytes == 0);
   memcpy(scratch, window, row_bytes * NB_X8_ROWS);
   memset(window, 0, row_bytes * NB_X8_ROWS);
   for (size_t at = 0; at < row_bytes; at += block_bytes) {
     for (size_t r = 0; r < NB_X8_ROWS; r++) put_block(type, window + at * NB_X8_ROWS, scratch + r * row_bytes + at, r);
+  }
+  return true;
+}
+
+void nb_unpack_group(size_t row_bytes, uint8_t *window, uint8_t *scratch) {
+  const size_t cols = row_bytes / 2;
+  uint16_t *file = (uint16_t *)window;
+  memcpy(scratch, window, NB_BELOW_128_ROWS * row_bytes);
+  for (size_t i = 0; i < NB_BELOW_128_ROWS * cols; i++) {
+    file[i] = nb_f32_to_f16(nb_below_128_to_f32(((const uint16_t *)scratch)[nb_below_128_at(cols, i / cols, i % cols)]));
   }
 }
 

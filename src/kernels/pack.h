@@ -1,4 +1,12 @@
-// The interleaved layout of 8 rows, NB_LAYOUT_X8. Kernels and pack.c share this description.
+// The layouts that weights have in memory. Kernels and pack.c share this description.
+//
+// NB_LAYOUT_F16_BELOW_128: halves whose exponent counts from 25 instead of 15, so that they hold magnitudes from 2^-24 to below 128, all of
+// them normalised: exponent 0 means zero. Widening takes a shift and one multiplication, and what a subnormal half stands for is no
+// subnormal float on the way, which processors are slow with. 8 columns of a row and the same of the next row take turns, so that kernels
+// which take two rows read memory from one end to the other; columns beyond the last 8 follow, one row after the other. A last row
+// without a partner stays as it is in the file.
+//
+// NB_LAYOUT_X8, 8 interleaved rows:
 //
 // The rows beyond the last whole group stay as they are in the file. A group of 8 rows keeps its bytes: where 8 rows of blocks lay one after the other, there lie packed blocks, one for each column of
 // blocks, each made of 8 blocks of the file and as large as they. Its parts, in order:
@@ -27,6 +35,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../base/half.h"
 #include "kernels.h"
 
 #define NB_X8_ROWS 8
@@ -37,6 +46,23 @@
 #define NB_X8_SIXES 48
 
 bool nb_x8_exists(nb_type type);
+
+// Moved to a float's place, exponent and mantissa of a number in NB_LAYOUT_F16_BELOW_128 are 2^-102 of it.
+#define NB_BELOW_128_FACTOR 0x1p102f
+
+#define NB_BELOW_128_ROWS 2
+#define NB_BELOW_128_COLS 8
+
+// Index of a number within its pair of rows.
+static inline size_t nb_below_128_at(size_t cols, size_t row, size_t c) {
+  const size_t whole = cols / NB_BELOW_128_COLS * NB_BELOW_128_COLS, odd = row % NB_BELOW_128_ROWS;
+  if (c >= whole) return 2 * whole + odd * (cols - whole) + (c - whole);
+  return c / NB_BELOW_128_COLS * 2 * NB_BELOW_128_COLS + odd * NB_BELOW_128_COLS + c % NB_BELOW_128_COLS;
+}
+
+static inline float nb_below_128_to_f32(uint16_t code) {
+  return nb_bits_f32((uint32_t)(code & 0x8000) << 16 | (uint32_t)(code & 0x7fff) << 13) * NB_BELOW_128_FACTOR;
+}
 
 // Room for a block of any type.
 typedef struct nb_block_buffer {

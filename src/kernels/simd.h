@@ -32,6 +32,8 @@
 
 #ifdef NB_SIMD128
 
+#include <stdbool.h>
+
 #define NB_INLINE static inline __attribute__((always_inline))
 
 // *constant in all lanes, for loops: V8 builds a constant it knows anew in every turn, with three instructions, so this one comes from
@@ -99,13 +101,23 @@ NB_INLINE float nb_fold_f32x4(v128_t s0, v128_t s1, v128_t s2, v128_t s3) {
   return wasm_f32x4_extract_lane(u, 0) + wasm_f32x4_extract_lane(u, 1);
 }
 
-// Four halves, each in the upper 16 bits of a lane, to floats: as nb_f16_to_f32 in half.h.
+// Halves to floats, as nb_f16_to_f32 in half.h. Moving a half's exponent and mantissa to their places in a float leaves the exponent 112
+// too small; adding 112 corrects it for normal halves. Subnormal ones (magnitude below 0x400) are multiples of 2^-24. They must not become
+// subnormal floats on the way: this is what processors are slow with, in a model's small scales and weights as in anything else.
+
+// Four halves, each in the upper 16 bits of a lane.
 NB_INLINE v128_t nb_f32x4_of_high_halves(v128_t h) {
-  const v128_t small = wasm_v128_and(wasm_i32x4_shr(h, 3), wasm_i32x4_splat((int32_t)0x8fffffff));
-  const v128_t f = wasm_f32x4_mul(small, wasm_f32x4_splat(5192296858534827628530496329220096.0f));  // 2^112
-  const v128_t top = wasm_i32x4_splat(0x7c000000);
-  const v128_t special = wasm_i32x4_eq(wasm_v128_and(h, top), top);  // infinity or NaN: all exponent bits set
-  return wasm_v128_or(f, wasm_v128_and(special, wasm_i32x4_splat(0x7f800000)));
+  const v128_t sign = wasm_v128_and(h, wasm_i32x4_splat((int32_t)0x80000000)), magnitude = wasm_v128_xor(h, sign);
+  const v128_t bias = wasm_i32x4_splat(112 << 23), special = wasm_i32x4_ge(magnitude, wasm_i32x4_splat(0x7c000000));  // infinity, NaN
+  const v128_t normal = wasm_i32x4_add(wasm_i32x4_add(wasm_u32x4_shr(magnitude, 3), bias), wasm_v128_and(special, bias));
+  const v128_t small = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(magnitude), wasm_f32x4_splat(0x1p-40f));
+  return wasm_v128_or(wasm_v128_bitselect(small, normal, wasm_i32x4_lt(magnitude, wasm_i32x4_splat(0x04000000))), sign);
+}
+
+// Whether a half of two vectors is subnormal or zero: then the fast way, moving the bits and multiplying by 2^112, is a slow one.
+NB_INLINE bool nb_any_small_half(v128_t a, v128_t b) {
+  const v128_t magnitude = wasm_u16x8_min(wasm_i16x8_shl(a, 1), wasm_i16x8_shl(b, 1));
+  return wasm_v128_any_true(wasm_u16x8_lt(magnitude, wasm_i16x8_splat(0x800)));
 }
 
 // Halves 0..3 and 4..7 of a vector of 8.
@@ -115,6 +127,12 @@ NB_INLINE v128_t nb_f32x4_of_halves_low(v128_t h) {
 
 NB_INLINE v128_t nb_f32x4_of_halves_high(v128_t h) {
   return nb_f32x4_of_high_halves(wasm_i16x8_shuffle(wasm_i16x8_const(0, 0, 0, 0, 0, 0, 0, 0), h, 4, 12, 5, 13, 6, 14, 7, 15));
+}
+
+// 8 halves to floats: the way where one is small, which is rare and not worth its code everywhere.
+static __attribute__((noinline, unused)) void nb_widen_small_halves(v128_t h, float out[8]) {
+  wasm_v128_store(out, nb_f32x4_of_halves_low(h));
+  wasm_v128_store(out + 4, nb_f32x4_of_halves_high(h));
 }
 
 // One half scale from each of four places.

@@ -72,20 +72,15 @@ NB_INLINE nb_x8_constants nb_x8_constants_of(bool table_in_nibbles) {
   };
 }
 
-// 8 finite halves to floats: the way of nb_f16_to_f32.
+// 8 finite halves to floats.
 NB_INLINE nb_x8 nb_x8_halves(v128_t h, const nb_x8_constants *k) {
+  if (nb_any_small_half(h, h)) {
+    float f[8];
+    nb_widen_small_halves(h, f);
+    return (nb_x8){wasm_v128_load(f), wasm_v128_load(f + 4)};
+  }
   const v128_t zero = wasm_i32x4_const(0, 0, 0, 0);
   const v128_t h0 = wasm_i16x8_shuffle(zero, h, 0, 8, 1, 9, 2, 10, 3, 11), h4 = wasm_i16x8_shuffle(zero, h, 4, 12, 5, 13, 6, 14, 7, 15);
-  // Subnormal halves would be subnormal floats before the multiplication, which processors are slow with: there they are multiples of 2^-24.
-  const v128_t small = wasm_u16x8_lt(wasm_v128_and(h, k->magnitude), wasm_i16x8_splat(0x400));
-  if (wasm_v128_any_true(small)) {
-    const v128_t magnitude = wasm_v128_and(h, k->magnitude), sign = wasm_i32x4_splat((int32_t)0x80000000), unit = wasm_f32x4_splat(0x1p-24f);
-    const v128_t m0 = wasm_u32x4_extend_low_u16x8(magnitude), m4 = wasm_u32x4_extend_high_u16x8(magnitude), bias = wasm_i32x4_splat(112 << 23);
-    const v128_t n0 = wasm_i32x4_add(wasm_i32x4_shl(m0, 13), bias), n4 = wasm_i32x4_add(wasm_i32x4_shl(m4, 13), bias);
-    const v128_t s0 = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(m0), unit), s4 = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(m4), unit);
-    const v128_t is0 = wasm_i32x4_extend_low_i16x8(small), is4 = wasm_i32x4_extend_high_i16x8(small);
-    return (nb_x8){wasm_v128_or(wasm_v128_bitselect(s0, n0, is0), wasm_v128_and(h0, sign)), wasm_v128_or(wasm_v128_bitselect(s4, n4, is4), wasm_v128_and(h4, sign))};
-  }
   return (nb_x8){wasm_f32x4_mul(wasm_v128_and(wasm_i32x4_shr(h0, 3), k->half_bits), k->two112),
                  wasm_f32x4_mul(wasm_v128_and(wasm_i32x4_shr(h4, 3), k->half_bits), k->two112)};
 }

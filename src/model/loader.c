@@ -265,7 +265,11 @@ static void pack_complete_groups(nb_loader *l) {
   if (t->layout == NB_LAYOUT_ROWS) return;
   const size_t row_bytes = (size_t)(t->info->bytes / t->info->dims[1]), group = nb_pack_group_rows(t->layout) * row_bytes;
   while (l->packed + group <= l->filled) {
-    nb_pack_group(t->info->type, t->layout, row_bytes, t->data + l->packed, l->scratch);
+    if (!nb_pack_group(t->info->type, t->layout, row_bytes, t->data + l->packed, l->scratch)) {
+      for (; l->packed > 0; l->packed -= group) nb_unpack_group(row_bytes, t->data + l->packed - group, l->scratch);
+      t->layout = NB_LAYOUT_ROWS;
+      return;
+    }
     l->packed += group;
   }
 }

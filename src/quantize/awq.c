@@ -105,7 +105,8 @@ static nb_status check(size_t cols, const float *h, const float *magnitude, cons
   for (size_t i = 0; i < n; i++) {
     const nb_type_info *info = nb_type_get(matrices[i].type);
     if (info->block_size < 32 || cols % info->block_size) {
-      return nb_fail(err, NB_E_ARGUMENT, "matrix %zu: rows of %zu weights do not divide into blocks of %s", i, cols, info->name ? info->name : "an unknown type");
+      return nb_fail(err, NB_E_ARGUMENT, "matrix %zu: rows of %zu weights do not divide into blocks of %s", i, cols,
+                     info->name ? info->name : "an unknown type");
     }
     for (uint64_t k = 0; k < (uint64_t)matrices[i].rows * cols; k++) {
       if (!isfinite(matrices[i].w[k])) return nb_fail(err, NB_E_ARGUMENT, "matrix %zu: there are weights that are not finite numbers", i);

@@ -207,7 +207,7 @@ nb_status nb_calibration_place(nb_calibration *c, nb_set set, const char *name, 
   return NB_OK;
 }
 
-// Rearranges the groups of rows as the loader does.
+// Rearranges the groups of rows as the loader does; where the layout cannot hold their numbers they stay as they were.
 static nb_status pack(placed *p, nb_error *err) {
   if (p->info.n_dims != 2 || p->layout != NB_LAYOUT_ROWS) return NB_OK;
   const size_t rows = (size_t)p->info.dims[1];
@@ -216,9 +216,15 @@ static nb_status pack(placed *p, nb_error *err) {
   const size_t row_bytes = (size_t)(p->info.bytes / rows), group = nb_pack_group_rows(layout);
   uint8_t *scratch = malloc(group * row_bytes);
   if (!scratch) return nb_fail_nomem(err, "rearranging weights", group * row_bytes);
-  for (size_t r = 0; r + group <= rows; r += group) nb_pack_group(p->info.type, layout, row_bytes, p->data + r * row_bytes, scratch);
+  size_t r = 0;
+  bool fits = true;
+  while (fits && r + group <= rows) {
+    fits = nb_pack_group(p->info.type, layout, row_bytes, p->data + r * row_bytes, scratch);
+    if (fits) r += group;
+  }
+  for (; !fits && r > 0; r -= group) nb_unpack_group(row_bytes, p->data + (r - group) * row_bytes, scratch);
   free(scratch);
-  p->layout = layout;
+  if (fits) p->layout = layout;
   return NB_OK;
 }
 

@@ -15,6 +15,18 @@ nb_gptq_options nb_gptq_defaults(void) {
   return (nb_gptq_options){.order = NB_GPTQ_BEST, .scales = NB_ENCODE_SEARCH, .damping = 0.01f, .alpha = 0.25f, .refine = 2};
 }
 
+void nb_shrink_moments(float *h, size_t cols, float part) {
+  const float kept = 1 - part;
+  for (size_t i = 0; i < cols; i++) {
+    for (size_t j = 0; j < cols; j++) h[i * cols + j] *= i == j ? 1 : kept;
+  }
+}
+
+float nb_shrink_part(size_t cols, double samples) {
+  const double part = samples > 0 ? 0.5 * (double)cols / samples : 0.5;
+  return (float)(part < 0.5 ? part : 0.5);
+}
+
 static size_t row_bytes(nb_type type, size_t cols) { return cols / nb_type_get(type)->block_size * nb_type_get(type)->block_bytes; }
 
 // ---- memory ---------------------------------------------------------------------------------------------------------------------
@@ -69,9 +81,12 @@ static bool all_finite(const float *x, uint64_t n) {
 static nb_status check_matrices(const nb_gptq_matrix *matrices, size_t n, size_t cols, nb_error *err) {
   for (size_t i = 0; i < n; i++) {
     const nb_type_info *info = nb_type_get(matrices[i].type);
-    if (info->block_size < 32) return nb_fail(err, NB_E_ARGUMENT, "matrix %zu: GPTQ needs a type with blocks, not %s", i, info->name ? info->name : "an unknown one");
+    if (info->block_size < 32) {
+      return nb_fail(err, NB_E_ARGUMENT, "matrix %zu: GPTQ needs a type with blocks, not %s", i, info->name ? info->name : "an unknown one");
+    }
     if (cols % info->block_size) {
-      return nb_fail(err, NB_E_ARGUMENT, "matrix %zu: rows of %zu weights do not divide into the blocks of %s (%u)", i, cols, info->name, info->block_size);
+      return nb_fail(err, NB_E_ARGUMENT, "matrix %zu: rows of %zu weights do not divide into the blocks of %s (%u)", i, cols, info->name,
+                     info->block_size);
     }
     if (!all_finite(matrices[i].w, (uint64_t)matrices[i].rows * cols)) {
       return nb_fail(err, NB_E_ARGUMENT, "matrix %zu: there are weights that are not finite numbers", i);
@@ -156,7 +171,8 @@ static nb_status factorise(run *r, size_t block, nb_error *err) {
     r->factor = (nb_factor){.n = r->cols, .u = r->u, .order = r->order, .unit = (float)r->mean, .groups = block != 0};
     return NB_OK;
   }
-  return nb_fail(err, NB_E_ARGUMENT, "H is no matrix of second moments: it stays indefinite when %g of its mean diagonal is added; calibrate again", DAMPING_MOST);
+  return nb_fail(err, NB_E_ARGUMENT, "H is no matrix of second moments: it stays indefinite when %g of its mean diagonal is added; calibrate again",
+                 DAMPING_MOST);
 }
 
 // ---- the ways -------------------------------------------------------------------------------------------------------------------
@@ -175,7 +191,9 @@ typedef struct way_job {
 static void encode_rows(const way_job *job, const float *w, size_t rows, uint8_t *blocks, uint8_t *scratch) {
   const run *r = job->r;
   if (job->way == NB_GPTQ_SEARCH) {
-    for (size_t l = 0; l < rows; l++) nb_encode_row(job->grid.type, r->options->scales, w + l * r->cols, r->importance, r->cols, blocks + l * job->row_bytes);
+    for (size_t l = 0; l < rows; l++) {
+      nb_encode_row(job->grid.type, r->options->scales, w + l * r->cols, r->importance, r->cols, blocks + l * job->row_bytes);
+    }
     return;
   }
   const nb_sweep sweep = {&job->grid, &r->factor, r->options->scales, r->importance, r->cross, r->options->alpha};

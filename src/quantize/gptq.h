@@ -54,12 +54,19 @@ typedef struct nb_gptq_matrix {
   nb_gptq_report report;
 } nb_gptq_matrix;
 
+// H is measured on samples, and what of it is chance is worse than nothing: GPTQ then lowers the error on the samples and raises it elsewhere. What
+// stands off the diagonal is the less certain part, so that part of it, 0 .. 1, is taken away. It does what damping does, and better where inputs differ
+// in size.
+void nb_shrink_moments(float *h, size_t cols, float part);
+// How much, for so many samples: half of cols / samples, at most 0.5. Tokens of one text are not independent: they count for fewer.
+float nb_shrink_part(size_t cols, double samples);
+
 // Bytes of memory that nb_gptq needs beside its arguments: those of one more H (not for NB_GPTQ_SEARCH), 2 MB for each thread at 8,192 columns, and
 // 9 for each row.
 uint64_t nb_gptq_scratch_bytes(const nb_gptq_options *options, size_t cols, const nb_gptq_matrix *matrices, size_t n, unsigned threads);
 
 // Encodes the n matrices [rows, cols] of a shared input. The same bits for any number of threads, and on every target.
-//   h      [cols, cols] sum (or mean) of x x^T, symmetric
+//   h      [cols, cols] sum (or mean) of x x^T, symmetric; shrunk (below), if it is to be
 //   cross  [cols, cols] or NULL: sum x (x_full - x)^T, where x is what the quantized layers before this one give and x_full what the original ones do.
 //          Then the aim is W x_full, not W x (as GPTAQ, in closed form: the target is W + alpha * W cross^T H^-1)
 //   scratch  nb_gptq_scratch_bytes(…) bytes

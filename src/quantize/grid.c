@@ -1,6 +1,7 @@
 #include "grid.h"
 
 #include <assert.h>
+#include <math.h>
 
 #include "../kernels/unpack.h"
 #include "blocks.h"
@@ -65,6 +66,20 @@ void nb_grid_put(const nb_grid *grid, const nb_grid_block *from, void *block) {
   for (size_t i = 0; i < 256; i++) codes.q[i] = from->q[i];
   nb_block_put_256(grid->type, &codes, block);
 }
+
+void nb_fit_best(const nb_fit *fit, bool two, double *a, double *b) {
+  const double det = fit->ll * fit->oo - fit->lo * fit->lo;
+  *b = 0;
+  if (two && det > 1e-9 * fit->ll * fit->oo) {
+    *a = (fit->lg * fit->oo - fit->og * fit->lo) / det;
+    *b = (fit->og * fit->ll - fit->lg * fit->lo) / det;
+    return;
+  }
+  *a = fit->ll > 0 ? fit->lg / fit->ll : 0;
+  if (two && !(fit->ll > 0)) *b = nb_fit_shift(fit, 0);
+}
+
+int nb_code_within(double v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : (int)floor(v + 0.5); }
 
 void nb_grid_lines(const nb_grid *grid, const nb_grid_block *b, size_t lane, nb_lines16 *lines) {
   for (size_t g = 0; g < grid->groups; g++) {

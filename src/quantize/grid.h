@@ -31,6 +31,20 @@ void nb_grid_put(const nb_grid *grid, const nb_grid_block *from, void *block);
 static inline float nb_grid_scale(const nb_grid_block *b, size_t g) { return b->d * (float)b->s[g]; }
 static inline float nb_grid_shift(const nb_grid_block *b, size_t g) { return -(b->dmin * (float)b->m[g]); }
 
+// ---- fits -----------------------------------------------------------------------------------------------------------------------
+
+// The sums of a quadratic that falls by 2 (a lg + b og) - (a^2 ll + 2 a b lo + b^2 oo) when a scale grows by a and a shift by b.
+typedef struct nb_fit {
+  double lg, og, ll, lo, oo;
+} nb_fit;
+
+// The best a and b; b = 0 without `two`.
+void nb_fit_best(const nb_fit *fit, bool two, double *a, double *b);
+// The best b for an a that is given.
+static inline double nb_fit_shift(const nb_fit *fit, double a) { return fit->oo > 0 ? (fit->og - a * fit->lo) / fit->oo : 0; }
+// The whole number nearest to v, within lo .. hi.
+int nb_code_within(double v, int lo, int hi);
+
 // ---- 16 rows side by side -------------------------------------------------------------------------------------------------------
 
 // The lines of a group in 16 rows: value = scale * level + shift; inverse is 1 / scale, or 0.

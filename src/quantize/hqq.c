@@ -49,58 +49,44 @@ static void give_up(state *s, const nb_hqq_options *o, float beta) {
   }
 }
 
-// Least squares of aim = a * (its factor) + b, of two unknowns, or of a alone.
-static void least_squares(double aa, double ab, double bb, double ra, double rb, bool two, double *a, double *b) {
-  const double det = aa * bb - ab * ab;
-  *b = 0;
-  if (two && det > 1e-9 * aa * bb) {
-    *a = (ra * bb - rb * ab) / det;
-    *b = (rb * aa - ra * ab) / det;
-    return;
-  }
-  *a = aa > 0 ? ra / aa : 0;
-}
-
-static int within(double v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : (int)floor(v + 0.5); }
-
+// Least squares of aim = scale * level + shift.
 static void fit_group(state *s, size_t g) {
   const nb_grid *grid = s->grid;
-  double qq = 0, q = 0, rq = 0, r = 0;
+  nb_fit fit = {.oo = (double)grid->size};
   for (size_t i = g * grid->size; i < (g + 1) * grid->size; i++) {
     const double level = (double)s->level[i], aim = (double)s->aim[i];
-    qq += level * level;
-    q += level;
-    rq += level * aim;
-    r += aim;
+    fit.ll += level * level;
+    fit.lo += level;
+    fit.lg += level * aim;
+    fit.og += aim;
   }
   double scale, shift;
-  least_squares(qq, q, (double)grid->size, rq, r, grid->mins, &scale, &shift);
+  nb_fit_best(&fit, grid->mins, &scale, &shift);
   nb_grid_block *b = &s->block;
   if (grid->block == 32) {
     b->d = nb_half_round((float)scale);
-    if (grid->mins) b->dmin = nb_half_round((float)(((double)b->d * q - r) / (double)grid->size));
+    if (grid->mins) b->dmin = nb_half_round((float)-nb_fit_shift(&fit, (double)b->d));
     return;
   }
-  if (b->d != 0) b->s[g] = within(scale / (double)b->d, grid->s_min, grid->s_max);
-  const double wanted = ((double)nb_grid_scale(b, g) * q - r) / (double)grid->size;
-  if (b->dmin > 0) b->m[g] = within(wanted / (double)b->dmin, 0, grid->m_max);
+  if (b->d != 0) b->s[g] = nb_code_within(scale / (double)b->d, grid->s_min, grid->s_max);
+  if (b->dmin > 0) b->m[g] = nb_code_within(-nb_fit_shift(&fit, (double)nb_grid_scale(b, g)) / (double)b->dmin, 0, grid->m_max);
 }
 
-// The half scales of a super-block, given all codes.
+// The half scales of a super-block, given all codes: aim = d * (s * level) - dmin * m.
 static void fit_super(state *s) {
   const nb_grid *grid = s->grid;
   nb_grid_block *block = &s->block;
-  double aa = 0, ab = 0, bb = 0, ra = 0, rb = 0;
+  nb_fit fit = {0};
   for (size_t i = 0; i < grid->block; i++) {
     const double a = (double)block->s[i / grid->size] * (double)s->level[i], b = -block->m[i / grid->size], aim = (double)s->aim[i];
-    aa += a * a;
-    ab += a * b;
-    bb += b * b;
-    ra += a * aim;
-    rb += b * aim;
+    fit.ll += a * a;
+    fit.lo += a * b;
+    fit.oo += b * b;
+    fit.lg += a * aim;
+    fit.og += b * aim;
   }
   double d, dmin;
-  least_squares(aa, ab, bb, ra, rb, grid->mins, &d, &dmin);
+  nb_fit_best(&fit, grid->mins, &d, &dmin);
   const float half = nb_half_round((float)d), low = nb_half_round((float)dmin);
   if (half * block->d > 0) block->d = half;
   if (low > 0 && block->dmin > 0) block->dmin = low;

@@ -1,5 +1,7 @@
 #include "panel.h"
 
+#include <string.h>
+
 void *nb_cut(uint8_t **scratch, size_t bytes) {
   void *piece = *scratch;
   *scratch += (size_t)nb_cut_bytes(bytes);
@@ -32,20 +34,21 @@ void nb_panel_rest(const nb_grid *grid, const float *w, const uint8_t *blocks, s
   }
 }
 
+// H is symmetric: what stands right of a strip's own block counts twice, and nothing left of it is looked at.
 void nb_panel_errors(const float *w, const float *rest, size_t cols, const float *h, const float *cross, double *errors) {
   enum { AT_ONCE = 64 };
   for (int l = 0; l < NB_LANES16; l++) errors[l] = 0;
   for (size_t i = 0; i < cols; i += AT_ONCE) {
-    const size_t n = cols - i < AT_ONCE ? cols - i : AT_ONCE;
-    float product[AT_ONCE * NB_LANES16] = {0}, missed[AT_ONCE * NB_LANES16] = {0};
-    if (h) nb_madd16(product, h + i * cols, cols, rest, n, cols);
-    if (cross) nb_madd16(missed, cross + i * cols, cols, w, n, cols);
-    for (size_t j = 0; j < n; j++) {
-      for (size_t l = 0; l < NB_LANES16; l++) {
-        const size_t at = j * NB_LANES16 + l;
-        const double d = (double)rest[i * NB_LANES16 + at];
-        errors[l] += d * ((h ? (double)product[at] : d) + 2 * (double)missed[at]);
-      }
+    const size_t n = cols - i < AT_ONCE ? cols - i : AT_ONCE, right = i + n;
+    float own[AT_ONCE * NB_LANES16] = {0}, twice[AT_ONCE * NB_LANES16] = {0};
+    const float *d = rest + i * NB_LANES16;
+    if (h) {
+      nb_madd16(own, h + i * cols + i, cols, d, n, n);
+      nb_madd16(twice, h + i * cols + right, cols, rest + right * NB_LANES16, n, cols - right);
+    } else {
+      memcpy(own, d, n * NB_LANES16 * sizeof *d);
     }
+    if (cross) nb_madd16(twice, cross + i * cols, cols, w, n, cols);
+    for (size_t j = 0; j < n * NB_LANES16; j++) errors[j % NB_LANES16] += (double)d[j] * ((double)own[j] + 2 * (double)twice[j]);
   }
 }

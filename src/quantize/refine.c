@@ -34,37 +34,18 @@ static void move_group(state *s, size_t g, const bool taken[L]) {
 // The gradient after a move of the columns from .. from + n.
 static void follow(state *s, size_t from, size_t n) { nb_madd16(s->r->gradient, s->r->h + from, s->size, s->r->move + from * L, s->size, n); }
 
-// The sums that a change of scale by a and of shift by b needs: the error changes by -2 (a lg + b og) + a^2 ll + 2 a b lo + b^2 oo.
-typedef struct sums {
-  double lg, og, ll, lo, oo;
-} sums;
-
-static double change(const sums *k, double a, double b) { return -2 * (a * k->lg + b * k->og) + a * a * k->ll + 2 * a * b * k->lo + b * b * k->oo; }
-
-// The best a and b; b = 0 where there are no minimums.
-static void least(const sums *k, bool mins, double *a, double *b) {
-  const double det = k->ll * k->oo - k->lo * k->lo;
-  *b = 0;
-  if (mins && det > 1e-9 * k->ll * k->oo) {
-    *a = (k->lg * k->oo - k->og * k->lo) / det;
-    *b = (k->og * k->ll - k->lg * k->lo) / det;
-    return;
-  }
-  *a = k->ll > 0 ? k->lg / k->ll : 0;
-  if (mins && !(k->ll > 0)) *b = k->oo > 0 ? k->og / k->oo : 0;
-}
-
-static int within(double v, int lo, int hi) { return v < lo ? lo : v > hi ? hi : (int)floor(v + 0.5); }
+// What the error grows by.
+static double change(const nb_fit *k, double a, double b) { return -2 * (a * k->lg + b * k->og) + a * a * k->ll + 2 * a * b * k->lo + b * b * k->oo; }
 
 // Blocks of 32: new halves. True where they lower the error.
-static bool refit_halves(const nb_grid *grid, const sums *k, nb_grid_block *b) {
+static bool refit_halves(const nb_grid *grid, const nb_fit *k, nb_grid_block *b) {
   double a, m;
-  least(k, grid->mins, &a, &m);
+  nb_fit_best(k, grid->mins, &a, &m);
   const nb_grid_block old = *b;
   b->d = nb_half_round((float)((double)old.d + a));
   const double step = (double)b->d - (double)old.d;
   if (grid->mins) {
-    const double best = k->oo > 0 ? (k->og - step * k->lo) / k->oo : 0;
+    const double best = nb_fit_shift(k, step);
     b->dmin = nb_half_round((float)((double)old.dmin - best));
   }
   if (change(k, step, (double)old.dmin - (double)b->dmin) < 0) return true;
@@ -73,18 +54,18 @@ static bool refit_halves(const nb_grid *grid, const sums *k, nb_grid_block *b) {
 }
 
 // Super-blocks: new codes of a group's scale and minimum, from those around the best real ones.
-static bool refit_codes(const nb_grid *grid, const sums *k, nb_grid_block *b, size_t g) {
+static bool refit_codes(const nb_grid *grid, const nb_fit *k, nb_grid_block *b, size_t g) {
   double a, m;
-  least(k, grid->mins, &a, &m);
+  nb_fit_best(k, grid->mins, &a, &m);
   const double scale = (double)nb_grid_scale(b, g), shift = (double)nb_grid_shift(b, g), d = (double)b->d, dmin = (double)b->dmin;
   if (d == 0) return false;
-  const int s = within((scale + a) / d, grid->s_min, grid->s_max);
+  const int s = nb_code_within((scale + a) / d, grid->s_min, grid->s_max);
   int s_best = b->s[g], m_best = b->m[g];
   double lowest = 0;
   for (int si = s - 1; si <= s + 1; si++) {
     if (si < grid->s_min || si > grid->s_max) continue;
-    const double step = d * si - scale, wanted = k->oo > 0 ? (k->og - step * k->lo) / k->oo : 0;
-    const int mi = grid->mins && dmin > 0 ? within(-(shift + wanted) / dmin, 0, grid->m_max) : b->m[g];
+    const double step = d * si - scale, wanted = nb_fit_shift(k, step);
+    const int mi = grid->mins && dmin > 0 ? nb_code_within(-(shift + wanted) / dmin, 0, grid->m_max) : b->m[g];
     const double by = change(k, step, -dmin * mi - shift);
     if (by < lowest) {
       lowest = by;
@@ -104,7 +85,7 @@ static void refit_group(state *s, size_t g) {
   const size_t n = grid->size, from = g * n;
   memset(r->product, 0, n * L * sizeof(float));
   nb_madd16(r->product, r->h + from * s->size + from, s->size, r->level + from * L, n, n);
-  sums k[L] = {{0}};
+  nb_fit k[L] = {{0}};
   for (size_t i = 0; i < n; i++) {
     double row = 0;
     for (size_t j = 0; j < n; j++) row += (double)r->h[(from + i) * s->size + from + j];
@@ -140,7 +121,7 @@ static void refit_super(state *s) {
       r->second[i * L + l] = (float)r->blocks[l].m[i / grid->size];
     }
   }
-  sums k[L] = {{0}};
+  nb_fit k[L] = {{0}};
   memset(r->product, 0, s->size * L * sizeof(float));
   nb_madd16(r->product, r->h, s->size, r->move, s->size, s->size);
   for (size_t i = 0; i < s->size; i++) {
@@ -163,9 +144,9 @@ static void refit_super(state *s) {
   for (size_t l = 0; l < s->rows; l++) {
     nb_grid_block *b = &r->blocks[l];
     double a, m;
-    least(&k[l], grid->mins, &a, &m);
+    nb_fit_best(&k[l], grid->mins, &a, &m);
     const float d = nb_half_round((float)((double)b->d + a));
-    const double step = (double)d - (double)b->d, wanted = k[l].oo > 0 ? (k[l].og - step * k[l].lo) / k[l].oo : 0;
+    const double step = (double)d - (double)b->d, wanted = nb_fit_shift(&k[l], step);
     float dmin = grid->mins ? nb_half_round((float)((double)b->dmin - wanted)) : b->dmin;
     if (dmin < 0) dmin = 0;
     // A scale of 0 or of the other sign would strand the codes.

@@ -111,3 +111,35 @@ export async function wllamaInChromium(chromium, modules, file, task) {
   }, task)
   return { ...result, program: `wllama ${version}, ${browser}`, memory }
 }
+
+/** @typedef {{read_s: number, load_s: number, first_s: number}} Start */
+
+/**
+ * A start from a file that the page keeps (OPFS): the seconds to read it, to load it, and to the first token.
+ * @param {string} chromium @param {string} file @param {number} threads @returns {Promise<Start>}
+ */
+export async function startInChromium(chromium, file, threads) {
+  const { result } = await inBrowser({ chromium, file, routes: {} }, async (threads) => {
+    const at = (/** @type {string} */ path) => path
+    const picked = /** @type {File} */ (/** @type {HTMLInputElement} */ (document.querySelector('input')).files?.[0])
+    const kept = await (await navigator.storage.getDirectory()).getFileHandle('model.gguf', { create: true })
+    await picked.stream().pipeTo(await kept.createWritable())
+    const source = await kept.getFile()
+    const reading = performance.now()
+    const reader = source.stream().getReader({ mode: 'byob' })
+    for (let piece = new Uint8Array(1 << 20); ;) {
+      const { done, value } = await reader.read(piece)
+      if (done) break
+      piece = new Uint8Array(value.buffer)
+    }
+    const start = performance.now()
+    const { load } = await import(at('/client.js'))
+    const model = await load(source, { wasm: '/', threads, contextLength: 512 })
+    await model.completions.create({ prompt: [5], max_tokens: 1, temperature: 0 })
+    const end = performance.now()
+    const { load_s } = model
+    await model.dispose()
+    return { read_s: (start - reading) / 1000, load_s, first_s: (end - start) / 1000 }
+  }, threads)
+  return result
+}

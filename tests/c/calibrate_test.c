@@ -19,9 +19,16 @@ typedef struct file {
 static const tiny_shape FLOATS = {"llama", 3, 64, 96, 4, 2, 16, 28, NB_TYPE_F16, 0}, INTS = {"llama", 3, 64, 96, 4, 2, 16, 28, NB_TYPE_Q4_0, 0},
                         BIASED = {"qwen2", 2, 32, 64, 4, 2, 8, 24, NB_TYPE_Q8_0, 1}, NORMED = {"qwen3", 2, 32, 64, 2, 2, 16, 24, NB_TYPE_Q8_0, 0};
 
+static void load_models(file *f) {
+  nb_error err = {0};
+  if (exercise_load(f->w.bytes, f->w.n, 0, 0, &f->model, &err) || exercise_load(f->w.bytes, f->w.n, 0, NB_LOAD_HEADER_ONLY, &f->header, &err)) {
+    printf("%s\n", err.message);
+    abort();
+  }
+}
+
 static file make_file(const tiny_shape *s, uint32_t seed) {
   file f;
-  nb_error err = {0};
   gw_begin(&f.w, 3);
   f.w.random = seed;
   tiny_config(&f.w, s);
@@ -31,10 +38,7 @@ static file make_file(const tiny_shape *s, uint32_t seed) {
   if (!strcmp(s->arch, "llama")) gw_vector(&f.w, "rope_freqs.weight", s->head_dim / 2);
   for (uint32_t i = 0; i < s->n_layers; i++) tiny_layer(&f.w, s, i);
   gw_finish(&f.w);
-  if (exercise_load(f.w.bytes, f.w.n, 0, 0, &f.model, &err) || exercise_load(f.w.bytes, f.w.n, 0, NB_LOAD_HEADER_ONLY, &f.header, &err)) {
-    printf("%s\n", err.message);
-    abort();
-  }
+  load_models(&f);
   return f;
 }
 
@@ -178,9 +182,19 @@ static void equals_sums_of(const nb_stats *s, const float *x, const float *refer
 
 static nb_calibration_options plain_options(void) { return (nb_calibration_options){.n_samples = SAMPLES, .n_ctx = CTX, .parts = {1, 1, 1, 1, 0}}; }
 
-static void original_weights(const tiny_shape *shape) {
+static void original_weights(const tiny_shape *shape, bool large) {
   file f = make_file(shape, 1);
   nb_error err = {0};
+  if (large) {  // an F16 weight beyond what the kernels' own layout holds, behind rows that fit
+    nb_type type;
+    size_t n;
+    const uint16_t two_hundred = 0x5a40;
+    memcpy(f.w.bytes + (bytes_of(&f, "blk.1.ffn_down.weight", &type, &n) - f.w.bytes) + n - 2, &two_hundred, 2);
+    nb_model_free(f.model);
+    nb_model_free(f.header);
+    load_models(&f);
+    CHECK(f.model->weights.layers[1].down.layout == NB_LAYOUT_ROWS);
+  }
   nb_calibration *c;
   const nb_calibration_options o = plain_options();
   whole u;
@@ -220,17 +234,14 @@ typedef struct result {
 } result;
 
 static uint64_t hash_stats(const nb_stats *s, uint64_t h) {
-  h = nb_hash(s->sum, s->cols * sizeof *s->sum, h);
-  h = nb_hash(s->sum_sq, s->cols * sizeof *s->sum_sq, h);
-  h = nb_hash(s->max_abs, s->cols * sizeof *s->max_abs, h);
-  h = nb_hash(s->h, s->cols * s->cols * sizeof *s->h, h);
-  return nb_hash(s->cross, s->cols * s->cols * sizeof *s->cross, h);
+  const size_t n = s->cols;
+  h = nb_hash(s->max_abs, n * sizeof *s->max_abs, nb_hash(s->sum_sq, n * sizeof *s->sum_sq, nb_hash(s->sum, n * sizeof *s->sum, h)));
+  return nb_hash(s->cross, n * n * sizeof *s->cross, nb_hash(s->h, n * n * sizeof *s->h, h));
 }
 
 static void save(nb_calibration *c, result *r) {
-  for (int stream = 0; stream < NB_STREAMS; stream++)
-    for (uint32_t i = 0; i < SAMPLES; i++)
-      memcpy(r->x[stream] + i * CTX * 64, nb_calibration_activations(c, (nb_stream)stream, i), CTX * 64 * sizeof(float));
+  for (uint32_t i = 0; i < 2 * SAMPLES; i++)
+    memcpy(r->x[i / SAMPLES] + i % SAMPLES * CTX * 64, nb_calibration_activations(c, (nb_stream)(i / SAMPLES), i % SAMPLES), CTX * 64 * sizeof(float));
 }
 
 // One layer with everything: quantized weights, reference, differences. u, v: the whole models, to check against, or NULL.
@@ -283,8 +294,7 @@ static void quantized_weights(void) {
   double difference = 0, output = 0;
   for (size_t i = 0; i < CTX * 64; i++) {
     const double wanted = (double)u.x[SAMPLES - 1][i], d = (double)v.x[SAMPLES - 1][i] - wanted;
-    difference += d * d;
-    output += wanted * wanted;
+    difference += d * d, output += wanted * wanted;
   }
   CHECK(first.drift.difference == difference && first.drift.output == output && difference > 0);
   CHECK(first.compared.difference > 0 && first.compared.change > 0);
@@ -311,9 +321,8 @@ static void goes_on_from_saved_activations(void) {
   nb_status s = place(c, NB_SET_ENDS, &original, "output_norm.weight", &err);
   if (!s) s = place(c, NB_SET_ENDS, &original, "rope_freqs.weight", &err);
   if (!s) s = nb_calibration_bind(c, NB_SET_ENDS, &err);
-  for (int stream = 0; stream < NB_STREAMS; stream++)
-    for (uint32_t i = 0; i < SAMPLES; i++)
-      memcpy(nb_calibration_activations(c, (nb_stream)stream, i), saved.x[stream] + i * CTX * 64, CTX * 64 * sizeof(float));
+  for (uint32_t i = 0; i < 2 * SAMPLES; i++)
+    memcpy(nb_calibration_activations(c, (nb_stream)(i / SAMPLES), i % SAMPLES), saved.x[i / SAMPLES] + i % SAMPLES * CTX * 64, CTX * 64 * sizeof(float));
   got = saved;
   for (uint32_t layer = 1; !s && layer < 3; layer++) s = one_layer(c, layer, &original, &quantized, NULL, NULL, &got, &err);
   CHECK_EQ_INT(s, NB_OK);
@@ -454,23 +463,20 @@ static void memory_runs_out(void) {
     if (!s) s = one_layer(c, 0, &original, &original, NULL, NULL, &r, &err);
     if (!s) s = nb_calibration_begin(c, 2, &err);
     nb_calibration_free(c);
-    const bool failed = alloc_failed > 0;
-    alloc_reset(-1, false);
     CHECK_EQ_INT(alloc_live, before);
-    CHECK_EQ_INT(s, failed ? NB_E_NOMEM : NB_OK);
-    if (!failed) break;
+    CHECK_EQ_INT(s, alloc_failed ? NB_E_NOMEM : NB_OK);
+    if (!alloc_failed) break;
     CHECK(strstr(err.message, "memory"));
     failures++;
   }
+  alloc_reset(-1, false);
   CHECK(failures > 40);
   free_file(&original);
 }
 
 static void counts_its_bytes(void) {
   file f = make_file(&FLOATS, 1);
-  const nb_calibration_options o = plain_options();
-  nb_calibration_options more = o;
-  more.reference = true;
+  const nb_calibration_options o = plain_options(), more = {.n_samples = SAMPLES, .n_ctx = CTX, .parts = {1, 1, 1, 1, 0}, .reference = true};
   const uint64_t sample = CTX * 64 * sizeof(float);
   CHECK_EQ_U64(nb_calibration_bytes(f.header, &more) - nb_calibration_bytes(f.header, &o), SAMPLES * sample);
   CHECK(nb_calibration_bytes(f.header, &o) > SAMPLES * sample + 2 * (3 * 64 * 64 + 96 * 96));
@@ -478,11 +484,12 @@ static void counts_its_bytes(void) {
 }
 
 int main(void) {
-  original_weights(&TINY_LLAMA);
-  original_weights(&FLOATS);
-  original_weights(&INTS);
-  original_weights(&BIASED);
-  original_weights(&NORMED);
+  original_weights(&TINY_LLAMA, false);
+  original_weights(&FLOATS, false);
+  original_weights(&FLOATS, true);
+  original_weights(&INTS, false);
+  original_weights(&BIASED, false);
+  original_weights(&NORMED, false);
   quantized_weights();
   goes_on_from_saved_activations();
   what_is_not_quantized_stays();

@@ -4,12 +4,9 @@
 
 #include "../../src/quantize/encode.h"
 #include "check.h"
-#include "kernels_util.h"
+#include "quantize_util.h"
 
 enum { COLS = 512 };
-
-static double uniform(uint64_t *state) { return ((double)(next_random(state) >> 11) + 0.5) / 9007199254740992.0; }
-static double gaussian(uint64_t *state) { return sqrt(-2 * log(uniform(state))) * cos(6.283185307179586 * uniform(state)); }
 
 // Student's t with 4 degrees of freedom: heavy tails.
 static double heavy(uint64_t *state) {
@@ -51,11 +48,9 @@ static void fill(float *x, size_t kind, uint64_t *state) {
   for (size_t i = 0; i < COLS; i++) x[i] = number_of(kind, i, state);
 }
 
-static size_t row_bytes(nb_type type, size_t cols) { return cols / nb_type_get(type)->block_size * nb_type_get(type)->block_bytes; }
-
 // Encodes into a buffer that ends where memory does, decodes into y, and returns the sum of weights * (x - y)^2.
 static double round_trip(nb_type type, nb_encode_method method, const float *x, const float *importance, const float *weights, size_t cols, float *y) {
-  const size_t bytes = row_bytes(type, cols);
+  const size_t bytes = row_bytes_of(type, cols);
   tight out = tight_new(bytes);
   nb_encode_row(type, method, x, importance, cols, out.p);
   const nb_matrix w = {.data = out.p, .type = type, .rows = 1, .cols = cols, .row_bytes = bytes};
@@ -261,7 +256,7 @@ static void halves_are_rounded_to_nearest(void) {
 static void only_ratios_of_importance_count(void) {
   uint64_t state = 6;
   for (size_t t = 0; t < N_BLOCK_TYPES; t++) {
-    const size_t bytes = row_bytes(ALL_TYPES[t], COLS);
+    const size_t bytes = row_bytes_of(ALL_TYPES[t], COLS);
     uint8_t *a = malloc(bytes), *b = malloc(bytes);
     CHECK(a && b);
     if (!a || !b) return;
@@ -292,7 +287,7 @@ static void every_target_writes_the_same_bytes(void) {
       0x9b297f66fa98716e, 0x82d32d25be11944a, 0x5b4e3a1d23abe470, 0x8016a9983ad5b140};
   for (size_t t = 0; t < N_BLOCK_TYPES; t++) {
     uint64_t state = 7, hash = HASH_START;
-    const size_t bytes = row_bytes(ALL_TYPES[t], COLS);
+    const size_t bytes = row_bytes_of(ALL_TYPES[t], COLS);
     uint8_t *out = malloc(bytes);
     CHECK(out);
     if (!out) return;

@@ -1,13 +1,15 @@
 // Matrices of floats to blocks by GPTQ, AWQ, HQQ and what they are compared with (tests/reference/gptq.py).
-//   gptq TYPE METHOD COLS W H OUT [name=value …]      files: f32 [rows, cols]; f32 [cols, cols]; rows of blocks
-// METHOD: search, static, groups, best (src/quantize/gptq.h), hqq, awq. Options: scales=rtn|search|large damping=N alpha=N refine=N threads=N
-// cross=FILE rows=N (tried by awq). For awq, OUT gets what W * s is encoded to, and SCALES=FILE the scales s. Prints one line of JSON.
+//   gptq TYPE METHOD COLS W H [name=value …]      files: f32 [rows, cols]; f32 [cols, cols]
+// METHOD: search, static, groups, best (src/quantize/gptq.h), hqq; awq+search and so on: with AWQ's scales. Options: scales=rtn|search|large damping=N
+// alpha=N refine=N threads=N cross=FILE shrink=N rows=N (tried by AWQ) under=FILE (another H, up to four).
+// Prints one line of JSON; `under` are the errors relative to the output's energy under each of these, `hash` is that of the blocks.
 #define _DEFAULT_SOURCE  // clock_gettime
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "../../src/base/mem.h"
 #include "../../src/quantize/awq.h"
 #include "../../src/quantize/error.h"
 #include "../../src/quantize/gptq.h"
@@ -18,7 +20,9 @@ typedef struct arguments {
   nb_gptq_options options;
   unsigned threads;
   size_t rows_tried;
-  const char *cross, *scales_out;
+  float shrink;
+  const char *cross, *under[4];
+  int n_under;
 } arguments;
 
 static void fail(const char *what, const char *about) {
@@ -61,87 +65,107 @@ static float *read_floats(const char *path, size_t unit, size_t *units) {
   return x;
 }
 
-static void write_bytes(const char *path, const void *data, size_t n) {
-  FILE *f = fopen(path, "wb");
-  if (!f || fwrite(data, 1, n, f) != n || fclose(f)) fail("cannot be written", path);
-}
-
 static arguments parse(int argc, char **argv) {
   arguments a = {.options = nb_gptq_defaults(), .threads = 1};
-  for (int i = 7; i < argc; i++) {
+  for (int i = 6; i < argc; i++) {
     char *value = strchr(argv[i], '=');
     if (!value) fail("not name=value", argv[i]);
     *value++ = 0;
     const char *name = argv[i];
-    if (!strcmp(name, "scales")) a.options.scales = !strcmp(value, "rtn") ? NB_ENCODE_RTN : !strcmp(value, "search") ? NB_ENCODE_SEARCH : NB_ENCODE_SEARCH_LARGE;
+    if (!strcmp(name, "scales")) a.options.scales = !strcmp(value, "rtn") ? NB_ENCODE_RTN : !strcmp(value, "large") ? NB_ENCODE_SEARCH_LARGE : NB_ENCODE_SEARCH;
     else if (!strcmp(name, "damping")) a.options.damping = strtof(value, NULL);
     else if (!strcmp(name, "alpha")) a.options.alpha = strtof(value, NULL);
     else if (!strcmp(name, "refine")) a.options.refine = (unsigned)strtoul(value, NULL, 10);
     else if (!strcmp(name, "threads")) a.threads = (unsigned)strtoul(value, NULL, 10);
+    else if (!strcmp(name, "shrink")) a.shrink = strtof(value, NULL);
     else if (!strcmp(name, "rows")) a.rows_tried = strtoul(value, NULL, 10);
+    else if (!strcmp(name, "under") && a.n_under < 4) a.under[a.n_under++] = value;
     else if (!strcmp(name, "cross")) a.cross = value;
-    else if (!strcmp(name, "SCALES")) a.scales_out = value;
     else fail("not an option", name);
   }
   return a;
 }
 
+// The scales of input channels, put into w and h.
+static void scale(const arguments *a, nb_team *team, nb_type type, float *w, size_t rows, float *h, size_t cols, float *scales) {
+  const nb_awq_matrix matrix = {type, rows, w};
+  nb_awq_report report;
+  nb_error err = {0};
+  void *scratch = take(nb_awq_scratch_bytes(cols, &matrix, 1, a->threads));
+  if (nb_awq(team, a->options.scales, a->rows_tried, cols, h, NULL, &matrix, 1, scales, &report, scratch, &err)) fail(err.message, "awq");
+  free(scratch);
+  nb_awq_scale_columns(w, rows, cols, scales);
+  nb_awq_scale_moments(h, cols, scales);
+  printf("{\"exponent\": %g, ", (double)report.exponent);
+}
+
+// tr((W - W') H (W - W')^T) / tr(W H W^T) with the H of a file; w and the blocks may be scaled.
+static double error_under(const char *path, nb_team *team, nb_type type, const float *w, const uint8_t *blocks, size_t rows, size_t cols,
+                          const float *scales) {
+  size_t n;
+  float *h = read_floats(path, cols, &n);
+  if (n != cols) fail("not [cols, cols]", path);
+  nb_awq_scale_moments(h, cols, scales);
+  double *errors = take(rows * sizeof *errors);
+  void *scratch = take(nb_error_scratch_bytes(cols, nb_team_size(team)));
+  nb_output_errors(team, type, w, blocks, rows, cols, h, NULL, scratch, errors);
+  const double error = nb_sum_errors(errors, rows);
+  nb_output_errors(team, type, w, NULL, rows, cols, h, NULL, scratch, errors);
+  const double energy = nb_sum_errors(errors, rows);
+  free(scratch);
+  free(errors);
+  free(h);
+  return error / energy;
+}
+
 static const char *const WAYS[] = {"search", "static", "groups", "best"};
 
 int main(int argc, char **argv) {
-  if (argc < 7) {
-    fprintf(stderr, "usage: gptq TYPE search|static|groups|best|hqq|awq COLS W H OUT [name=value …]\n");
+  if (argc < 6) {
+    fprintf(stderr, "usage: gptq TYPE search|static|groups|best|hqq|awq+… COLS W H [name=value …]\n");
     return 2;
   }
   arguments a = parse(argc, argv);
   const nb_type type = type_named(argv[1]);
   const nb_type_info *info = nb_type_get(type);
-  const char *method = argv[2];
+  const bool scaled = !strncmp(argv[2], "awq+", 4);
+  const char *method = scaled ? argv[2] + 4 : argv[2];
   const size_t cols = strtoul(argv[3], NULL, 10);
   if (cols == 0 || cols % info->block_size) fail("not a multiple of the type's block size", argv[3]);
   size_t rows, n, m;
   float *w = read_floats(argv[4], cols, &rows), *h = read_floats(argv[5], cols, &n), *cross = a.cross ? read_floats(a.cross, cols, &m) : NULL;
   if (n != cols || (cross && m != cols)) fail("not [cols, cols]", argv[5]);
+  nb_shrink_moments(h, cols, a.shrink);
   const size_t row_bytes = cols / info->block_size * info->block_bytes;
   uint8_t *out = take((uint64_t)rows * row_bytes);
+  float *scales = take(cols * sizeof *scales);
+  for (size_t j = 0; j < cols; j++) scales[j] = 1;
   team_threads t = team_start(a.threads);
-  nb_error err = {0};
   const double start = seconds();
+  if (scaled) scale(&a, t.team, type, w, rows, h, cols, scales);
+  else printf("{");
   if (!strcmp(method, "hqq")) {
     const nb_hqq_options options = nb_hqq_defaults();
     for (size_t r = 0; r < rows; r++) nb_hqq_row(type, &options, w + r * cols, cols, out + r * row_bytes);
-    printf("{\"seconds\": %.4f}\n", seconds() - start);
-  } else if (!strcmp(method, "awq")) {
-    const nb_awq_matrix matrix = {type, rows, w};
-    nb_awq_report report;
-    float *scales = take(cols * sizeof *scales);
-    void *scratch = take(nb_awq_scratch_bytes(cols, &matrix, 1, a.threads));
-    if (nb_awq(t.team, a.options.scales, a.rows_tried, cols, h, NULL, &matrix, 1, scales, &report, scratch, &err)) fail(err.message, "awq");
-    printf("{\"energy\": %.9g, \"plain\": %.9g, \"error\": %.9g, \"exponent\": %g, \"seconds\": %.4f}\n", report.energy, report.plain, report.error,
-           (double)report.exponent, seconds() - start);
-    nb_awq_scale_columns(w, rows, cols, scales);
-    float *importance = take(cols * sizeof *importance);
-    for (size_t j = 0; j < cols; j++) importance[j] = h[j * cols + j] / (scales[j] * scales[j]);
-    for (size_t r = 0; r < rows; r++) nb_encode_row(type, a.options.scales, w + r * cols, importance, cols, out + r * row_bytes);
-    if (a.scales_out) write_bytes(a.scales_out, scales, cols * sizeof *scales);
-    free(importance);
-    free(scratch);
-    free(scales);
   } else {
     int way = 0;
     while (way < 4 && strcmp(method, WAYS[way])) way++;
     if (way == 4) fail("not a method", method);
     a.options.order = (nb_gptq_order)way;
     nb_gptq_matrix matrix = {.type = type, .rows = rows, .w = w, .out = out};
+    nb_error err = {0};
     void *scratch = take(nb_gptq_scratch_bytes(&a.options, cols, &matrix, 1, a.threads));
     if (nb_gptq(t.team, &a.options, cols, h, cross, &matrix, 1, scratch, &err)) fail(err.message, "gptq");
     const nb_gptq_report *r = &matrix.report;
-    printf("{\"energy\": %.9g, \"searched\": %.9g, \"error\": %.9g, \"damping\": %g, \"dead\": %zu, \"rows\": [%zu, %zu, %zu], \"seconds\": %.4f}\n", r->energy,
-           r->searched, r->error, (double)r->damping, r->dead, r->rows_search, r->rows_static, r->rows_groups, seconds() - start);
+    printf("\"energy\": %.9g, \"searched\": %.9g, \"error\": %.9g, \"damping\": %g, \"dead\": %zu, \"rows\": [%zu, %zu, %zu], ", r->energy, r->searched,
+           r->error, (double)r->damping, r->dead, r->rows_search, r->rows_static, r->rows_groups);
     free(scratch);
   }
+  printf("\"seconds\": %.4f, \"under\": [", seconds() - start);
+  for (int i = 0; i < a.n_under; i++) printf("%s%.6g", i ? ", " : "", error_under(a.under[i], t.team, type, w, out, rows, cols, scales));
+  printf("], \"hash\": \"%016llx\"}\n", (unsigned long long)nb_hash(out, rows * row_bytes, 0));
   team_end(&t);
-  write_bytes(argv[6], out, rows * row_bytes);
+  free(scales);
   free(out);
   free(cross);
   free(h);

@@ -26,7 +26,8 @@ static void free_problem(problem *p) {
 }
 
 // With scratch memory that ends where it should.
-static nb_status encode(nb_team *team, const nb_gptq_options *o, size_t cols, const float *h, const float *cross, nb_gptq_matrix *m, size_t n, nb_error *err) {
+static nb_status encode(nb_team *team, const nb_gptq_options *o, size_t cols, const float *h, const float *cross, nb_gptq_matrix *m, size_t n,
+                        nb_error *err) {
   tight scratch = tight_new((size_t)nb_gptq_scratch_bytes(o, cols, m, n, nb_team_size(team)));
   const nb_status s = nb_gptq(team, o, cols, h, cross, m, n, scratch.p, err);
   tight_free(&scratch);
@@ -271,6 +272,29 @@ static void inputs_that_are_never_there_do_no_harm(void) {
   free_problem(&p);
 }
 
+// Held to the moments of many samples, which are what counts.
+static void shrunk_moments_of_few_samples_serve_better(void) {
+  uint64_t state = 11;
+  enum { FEW = COLS / 2, MANY = 8 * COLS };
+  float *x = correlated_inputs(FEW + MANY, COLS, &state), *true_h = moments(x + FEW * COLS, x + FEW * COLS, MANY, COLS);
+  problem p = {gaussian_floats(ROWS * COLS, 0.05, &state), moments(x, x, FEW, COLS)};
+  void *out = take(ROWS * row_bytes_of(NB_TYPE_Q4_0, COLS));
+  const nb_gptq_options o = nb_gptq_defaults();
+  encode_one(NULL, &o, NB_TYPE_Q4_0, &p, NULL, out);
+  const double plain = blocks_error(NB_TYPE_Q4_0, p.w, out, true_h, ROWS, COLS);
+  CHECK_EQ_INT(nb_shrink_part(COLS, FEW) * 1000, 500);
+  CHECK_EQ_INT(nb_shrink_part(COLS, 50 * COLS) * 1000, 10);
+  const float diagonal = p.h[COLS + 1], other = p.h[1];
+  nb_shrink_moments(p.h, COLS, 0.25f);
+  CHECK(p.h[COLS + 1] == diagonal && p.h[1] == other * 0.75f);
+  encode_one(NULL, &o, NB_TYPE_Q4_0, &p, NULL, out);
+  CHECK(blocks_error(NB_TYPE_Q4_0, p.w, out, true_h, ROWS, COLS) < 0.9 * plain);
+  free(out);
+  free(true_h);
+  free_problem(&p);
+  free(x);
+}
+
 static void few_samples_are_enough_to_run(void) {
   uint64_t state = 7;
   for (size_t samples = 1; samples <= 64; samples *= 8) {
@@ -400,6 +424,7 @@ int main(void) {
   threads_do_not_change_a_bit();
   matrices_of_one_input_do_not_touch_each_other();
   inputs_that_are_never_there_do_no_harm();
+  shrunk_moments_of_few_samples_serve_better();
   few_samples_are_enough_to_run();
   what_earlier_layers_lost_is_made_up_for();
   bad_input_is_refused();

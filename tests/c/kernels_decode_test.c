@@ -127,7 +127,7 @@ static void packed_rows_decode_to_the_same_bits(void) {
   CHECK(nb_pack_layout(NB_TYPE_Q4_0, 0, 64) == NB_LAYOUT_ROWS);
   CHECK(nb_pack_layout(NB_TYPE_Q6_K, 16, 256) == NB_LAYOUT_X8);
   CHECK(nb_pack_layout(NB_TYPE_Q2_K, 16, 256) == NB_LAYOUT_ROWS);
-  CHECK(nb_pack_layout(NB_TYPE_F16, 16, 64) == NB_LAYOUT_ROWS);
+  CHECK(nb_pack_layout(NB_TYPE_BF16, 16, 64) == NB_LAYOUT_ROWS);
   CHECK(nb_pack_group_rows(NB_LAYOUT_ROWS) == 1 && nb_pack_group_rows(NB_LAYOUT_X8) == 8);
   size_t types = 0;
   for (size_t i = 0; i < N_BLOCK_TYPES; i++) {
@@ -138,7 +138,7 @@ static void packed_rows_decode_to_the_same_bits(void) {
       packed.memory = tight_new(ROWS * rows.w.row_bytes);
       packed.w.data = packed.memory.p;
       memcpy(packed.memory.p, rows.memory.p, ROWS * rows.w.row_bytes);
-      matrix_pack_x8(&packed);
+      matrix_pack(&packed);
       CHECK(memcmp(packed.w.data, rows.w.data, ROWS * rows.w.row_bytes) != 0);
       for (size_t r = 0; r < ROWS; r++) {
         float a[5 * 256], b[5 * 256];
@@ -157,6 +157,52 @@ static void packed_rows_decode_to_the_same_bits(void) {
     }
   }
   CHECK_EQ_INT(types, 10);
+}
+
+// Halves below 128 keep every bit, in rows of any width; pairs of rows take turns by 8 columns.
+static void packed_halves_decode_to_the_same_bits(void) {
+  enum { ROWS = 9, MOST = 40 };
+  CHECK(nb_pack_layout(NB_TYPE_F16, 8, 3) == NB_LAYOUT_F16_BELOW_128 && nb_pack_layout(NB_TYPE_F16, 7, 64) == NB_LAYOUT_ROWS);
+  CHECK(nb_pack_group_rows(NB_LAYOUT_F16_BELOW_128) == 2);
+  uint16_t next = 0;
+  uint64_t state = 12;
+  for (size_t cols = 1; cols <= MOST; cols++) {
+    for (int turn = 0; turn < 70; turn++) {
+      test_matrix rows = matrix_new(NB_TYPE_F16, ROWS, cols, &state), packed = rows;
+      for (size_t i = 0; i < ROWS * cols; i++, next = (uint16_t)((next + 1) % 0x5800)) put_half((uint8_t *)rows.memory.p + 2 * i, (uint16_t)(next | (i & 1) << 15));
+      packed.memory = tight_new(ROWS * rows.w.row_bytes);
+      packed.w.data = packed.memory.p;
+      memcpy(packed.memory.p, rows.memory.p, ROWS * rows.w.row_bytes);
+      matrix_pack(&packed);
+      CHECK_EQ_INT(packed.w.layout, NB_LAYOUT_F16_BELOW_128);
+      for (size_t r = 0; r < ROWS; r++) {
+        float a[MOST], b[MOST];
+        nb_dequantize_row(&rows.w, r, a);
+        nb_dequantize_row(&packed.w, r, b);
+        CHECK(memcmp(a, b, cols * sizeof(float)) == 0);
+      }
+      uint8_t scratch[2 * 2 * MOST];
+      for (size_t r = 0; r + 2 <= ROWS; r += 2) nb_unpack_group(rows.w.row_bytes, (uint8_t *)packed.memory.p + r * rows.w.row_bytes, scratch);
+      CHECK(memcmp(packed.memory.p, rows.memory.p, ROWS * rows.w.row_bytes) == 0);
+      matrix_free(&rows);
+      matrix_free(&packed);
+    }
+  }
+}
+
+// 128 and more, infinities and NaN have no place in that layout: such rows stay as they are.
+static void large_halves_are_refused(void) {
+  static const uint16_t large[] = {0x5800, 0xd800, 0x7bff, 0x7c00, 0xfc00, 0x7e00};
+  for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
+    for (size_t at = 0; at < 22; at += 7) {
+      uint16_t window[22], before[22], scratch[22];
+      for (size_t k = 0; k < 22; k++) window[k] = (uint16_t)(1000 * k);
+      window[at] = large[i];
+      memcpy(before, window, sizeof window);
+      CHECK(!nb_pack_group(NB_TYPE_F16, NB_LAYOUT_F16_BELOW_128, sizeof window / 2, (uint8_t *)window, (uint8_t *)scratch));
+      CHECK(memcmp(before, window, sizeof window) == 0);
+    }
+  }
 }
 
 // A window of 8 rows of one block, all zeros but one byte of one row: what packing makes of it, by the description in pack.h.
@@ -194,6 +240,8 @@ int main(void) {
   every_vector_decodes_to_the_same_bits();
   plain_floats_decode_to_themselves();
   packed_rows_decode_to_the_same_bits();
+  packed_halves_decode_to_the_same_bits();
+  large_halves_are_refused();
   packed_bytes_stand_where_the_description_says();
   return check_result();
 }

@@ -137,14 +137,14 @@ static inline bool agrees(const variant *v, const nb_matrix *rows, const nb_matr
   return at == n;
 }
 
-// A copy of m in the layout of 8 rows; m itself where there is none for it.
+// A copy of m in the layout that it is loaded into; m itself where that is the file's.
 static inline test_matrix packed_copy(const test_matrix *m) {
-  if (nb_pack_layout(m->w.type, m->w.rows, m->w.cols) != NB_LAYOUT_X8) return *m;
+  if (nb_pack_layout(m->w.type, m->w.rows, m->w.cols) == NB_LAYOUT_ROWS) return *m;
   test_matrix packed = *m;
   packed.memory = tight_new(m->w.rows * m->w.row_bytes);
   memcpy(packed.memory.p, m->memory.p, m->w.rows * m->w.row_bytes);
   packed.w.data = packed.memory.p;
-  matrix_pack_x8(&packed);
+  matrix_pack(&packed);
   return packed;
 }
 

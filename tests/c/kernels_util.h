@@ -180,13 +180,20 @@ static inline test_matrix matrix_new(nb_type type, size_t rows, size_t cols, uin
 
 static inline void matrix_free(test_matrix *m) { tight_free(&m->memory); }
 
-// Rearranges m into the layout of 8 rows.
-static inline void matrix_pack_x8(test_matrix *m) {
-  uint8_t *scratch = malloc(8 * m->w.row_bytes);
+// Rearranges m, as loading does. Where the layout refuses its numbers it stays as it was.
+static inline void matrix_pack(test_matrix *m) {
+  const nb_layout layout = nb_pack_layout(m->w.type, m->w.rows, m->w.cols);
+  const size_t group = nb_pack_group_rows(layout), row_bytes = m->w.row_bytes;
+  uint8_t *scratch = malloc(group * row_bytes), *data = m->memory.p;
   if (!scratch) abort();
-  for (size_t r = 0; r + 8 <= m->w.rows; r += 8) nb_pack_group(m->w.type, NB_LAYOUT_X8, m->w.row_bytes, (uint8_t *)m->memory.p + r * m->w.row_bytes, scratch);
+  m->w.layout = layout;
+  for (size_t r = 0; r + group <= m->w.rows; r += group) {
+    if (nb_pack_group(m->w.type, layout, row_bytes, data + r * row_bytes, scratch)) continue;
+    while (r > 0) nb_unpack_group(row_bytes, data + (r -= group) * row_bytes, scratch);
+    m->w.layout = NB_LAYOUT_ROWS;
+    break;
+  }
   free(scratch);
-  m->w.layout = NB_LAYOUT_X8;
 }
 
 #endif

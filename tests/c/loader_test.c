@@ -71,6 +71,36 @@ static void pieces(void) {
   }
 }
 
+// F16 matrices are rearranged on the way in, unless a number is too large for that, wherever it is.
+static void large_halves(void) {
+  static const tiny_shape SHAPE = {"qwen3", 1, 8, 12, 4, 2, 8, 24, NB_TYPE_F16, 0};
+  const char *const name = "blk.0.ffn_up.weight";
+  for (size_t at = 0; at < 12 * 8; at += 5) {
+    for (int large = 0; large < 2; large++) {
+      gguf_writer w;
+      nb_error err = {0};
+      gw_begin(&w, 3);
+      tiny_config(&w, &SHAPE);
+      tiny_bpe(&w, "gpt-2");
+      tiny_ends(&w, &SHAPE);
+      tiny_layer(&w, &SHAPE, 0);
+      gw_finish(&w);
+      uint8_t *file = data_of(&w, name);
+      if (large) memcpy(file + 2 * at, "\x00\x58", 2);  // 128
+      nb_model *m = NULL;
+      CHECK(exercise_load(w.bytes, w.n, 7, 0, &m, &err) == NB_OK);
+      if (m) {
+        const nb_loaded_tensor *t = nb_find_loaded(m->tensors, m->n_tensors, NB_STR("blk.0.ffn_up.weight"));
+        CHECK_EQ_INT(t->layout, large ? NB_LAYOUT_ROWS : NB_LAYOUT_F16_BELOW_128);
+        CHECK(m->weights.layers[0].up.layout == t->layout);
+        CHECK((memcmp(t->data, file, 2 * 8 * 12) == 0) == (large == 1));
+      }
+      nb_model_free(m);
+      gw_free(&w);
+    }
+  }
+}
+
 static void header_only(void) {
   gguf_writer w;
   tiny_llama(&w);
@@ -354,6 +384,7 @@ static void messages(void) {
 
 int main(void) {
   pieces();
+  large_halves();
   header_only();
   split();
   integers();

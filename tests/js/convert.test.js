@@ -1,8 +1,8 @@
 // Hugging Face folders become GGUF files that hold the same model: the same tensors, the same tokens, the same logits. What a file cannot say is refused.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -12,13 +12,15 @@ import { EMBEDDED } from '../../js/cli/common.js'
 import { load } from '../../js/index.js'
 import { openCheckpoint } from '../../js/quantize/checkpoint.js'
 import { convert } from '../../js/quantize/convert.js'
+import { convertFloats } from '../../js/quantize/floats.js'
 import { GgufWriter } from '../../js/quantize/gguf-writer.js'
 import { sizeLabel } from '../../js/quantize/hf-metadata.js'
-import { lookUp, pair } from '../../js/quantize/pairs.js'
+import { lookUp } from '../../js/quantize/pairs.js'
+import { quantize } from '../../js/quantize/quantize.js'
 import { memorySink } from '../../js/quantize/sinks.js'
 import { modules } from '../bench/peers.mjs'
 import { huggingFaceFolder } from './hf-folder.js'
-import { CHATML, random, tinyModel } from './tiny-model.js'
+import { CHATML, f16, random, tinyModel } from './tiny-model.js'
 
 const ORIGINAL = EMBEDDED.replace('Q4_0', 'F16')
 const CLI = fileURLToPath(new URL('../../js/cli.js', import.meta.url))
@@ -136,6 +138,32 @@ describe('types', () => {
       const exact = floats(was.get(name).bytes)
       floats(made.get(name).bytes).forEach((x, i) => assert.ok(Math.abs(x - exact[i]) <= Math.abs(exact[i]) * 2 ** -11, name))
     }
+  })
+  test('every half and brain float becomes the float of its value, and back', () => {
+    const all = Uint16Array.from({ length: 65536 }, (_, i) => i), bytes = new Uint8Array(all.buffer)
+    const halves = new Float32Array(convertFloats(bytes, 'F16', 'F32', 'x').buffer), brains = new Uint32Array(convertFloats(bytes, 'BF16', 'F32', 'x').buffer)
+    all.forEach((h) => {
+      const exponent = h >> 10 & 31, fraction = h & 1023, size = exponent === 0 ? fraction * 2 ** -24 : exponent < 31 ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction ? NaN : Infinity
+      if (!Object.is(halves[h], h >> 15 ? -size : size) && !Number.isNaN(size)) assert.fail(`half ${h} is ${halves[h]}`)
+      if (brains[h] !== h * 65536) assert.fail(`brain float ${h}`)
+      if (Number.isNaN(size) !== Number.isNaN(halves[h])) assert.fail(`half ${h}`)
+    })
+    const isNan = (/** @type {number} */ i) => (i & 0x7fff) > 0x7c00
+    new Uint16Array(convertFloats(new Uint8Array(halves.buffer), 'F32', 'F16', 'x').buffer).forEach((h, i) => { if (h !== i && !isNan(i)) assert.fail(`half ${i} comes back as ${h}`) })
+  })
+  test('floats are rounded to the nearest, and refused where a type has none', () => {
+    const r = random(9), floats = Float32Array.from({ length: 40_000 }, (_, i) => (i % 2 ? r.normal() : 1) * 2 ** (r.below(40) - 26) * (1 + r.below(4096) / 4096)).map((x) => Math.max(-65000, Math.min(65000, x)))
+    const as = (/** @type {string} */ type) => new Uint16Array(convertFloats(new Uint8Array(floats.buffer), 'F32', type, 'x').buffer)
+    as('F16').forEach((h, i) => { if (h !== f16(floats[i])) assert.fail(`${floats[i]} became the half ${h}`) })
+    const bits = new Uint32Array(floats.buffer)
+    as('BF16').forEach((h, i) => {
+      const [below, rest] = [Math.floor(bits[i] / 65536), bits[i] % 65536]
+      if (h !== below + Number(rest > 32768 || (rest === 32768 && below % 2 === 1))) assert.fail(`${floats[i]} became the brain float ${h}`)
+    })
+    const one = (/** @type {number} */ x, /** @type {string} */ type) => convertFloats(new Uint8Array(Float32Array.of(x).buffer), 'F32', type, 'blk.0.x')
+    assert.deepEqual([65519.99, -65519, Infinity].map((x) => one(x, 'F16')[1]), [0x7b, 0xfb, 0x7c])
+    for (const [x, type] of /** @type {[number, string][]} */ ([[65520, 'F16'], [-1e30, 'F16'], [3.4e38, 'BF16']])) assert.throws(() => one(x, type), { code: 'E_UNSUPPORTED', message: /blk\.0\.x has numbers too large/ })
+    assert.throws(() => convertFloats(Uint8Array.of(0, 0x48), 'BF16', 'F16', 'x'), { code: 'E_UNSUPPORTED' })
   })
   test('matrices become the type that is asked for, and the file says so', async () => {
     const { files } = await tinyFolder({ type: 'BF16' })
@@ -271,14 +299,36 @@ describe('what is refused, and what the sentence says', () => {
 describe('where folders come from', () => {
   test('the command line converts a folder, also through links as in the cache of Hugging Face', async () => {
     const { files, bytes } = await tinyFolder({ type: 'F16' }, { files: { 'generation_config.json': { eos_token_id: 398 } } })
-    const path = join(temporary, 'models--org--My-Tiny_Model', 'snapshots', 'abc'), out = join(temporary, 'out.gguf')
-    await mkdir(path, { recursive: true })
-    for (const { name, file } of files) await writeFile(join(path, name), file)
+    const cache = join(temporary, 'models--org--My-Tiny_Model'), path = join(cache, 'snapshots', 'abc'), out = join(temporary, 'out.gguf')
+    for (const part of [path, join(cache, 'blobs')]) await mkdir(part, { recursive: true })
+    for (const [i, { name, file }] of files.entries()) {
+      await writeFile(join(cache, 'blobs', String(i)), file)
+      await symlink(join('..', '..', 'blobs', String(i)), join(path, name))
+    }
     const report = JSON.parse((await run(process.execPath, [CLI, 'convert', path, out, '--json', '--type', 'f16'])).stdout)
     assert.deepEqual([report.name, report.architecture, report.types, report.output], ['My Tiny Model', 'llama', { F16: 9, F32: 3 }, out])
     sameTensors((await contents(out)).tensors, (await contents(bytes)).tensors)
     assert.match((await run(process.execPath, [CLI, 'convert', path, out])).stdout, /My Tiny Model, llama, .* 12 tensors \(9 F16, 3 F32\)/)
     await assert.rejects(run(process.execPath, [CLI, 'convert', path, out, '--type', 'Q4_0']), { code: 2 })
+  })
+  test('work that is cancelled leaves no file', async () => {
+    const { files } = await tinyFolder({}), controller = new AbortController(), out = join(temporary, 'cancelled.gguf')
+    await assert.rejects(convert(files, out, { signal: controller.signal, onProgress: ({ written, total }) => { if (written > total / 2) controller.abort() } }), { code: 'E_ABORTED' })
+    assert.deepEqual((await readdir(temporary)).filter((name) => name.startsWith('cancelled')), [])
+  })
+  test('an input that cannot be read leaves what an interrupted quantizer wrote', async () => {
+    const out = join(temporary, 'later.gguf')
+    await writeFile(`${out}.part`, 'half')
+    await assert.rejects(convert(join(temporary, 'nowhere'), out), { name: 'NibbleError' })
+    assert.equal(await readFile(`${out}.part`, 'utf8'), 'half')
+  })
+  test('the quantizer takes a folder as it takes the file made of it', async () => {
+    const { files } = await tinyFolder({ type: 'BF16' }, { config: { sliding_window: 100, use_sliding_window: true, architectures: ['LlamaForCausalLM'] } })
+    const [a, b] = [memorySink(), memorySink()], options = { type: 'Q4_0', method: /** @type {const} */ ('rtn') }
+    const { notes } = await quantize(files, a, options)
+    await quantize((await converted(files)).bytes, b, options)
+    assert.ok(Buffer.from(await a.bytes()).equals(Buffer.from(await b.bytes())))
+    assert.match(notes[0], /sliding_window/)
   })
   test('a page gives the files of a folder that a person chose', async () => {
     const { files, bytes } = await tinyFolder({})
@@ -291,15 +341,32 @@ describe('where folders come from', () => {
 
 describe('llama.cpp', () => {
   const places = [modules, process.env.NIBBLE_PEERS ?? ''].filter((path) => path && existsSync(join(path, 'node-llama-cpp')))
-  test('loads a converted folder, reads text into the same tokens and continues it as this library does', { skip: places.length === 0 && 'node-llama-cpp is not there (NIBBLE_PEERS names a node_modules folder with it)' }, async () => {
-    const out = join(temporary, 'embedded.gguf'), prompt = 'Tell me a story about a little fox.'
-    await writeFile(out, (await converted(await huggingFaceFolder(ORIGINAL), { type: 'F32' })).bytes)
-    const theirs = JSON.parse((await run(process.execPath, [NATIVE, places[0], out, prompt, '24', '1'])).stdout)
-    const model = await load(out, { floatActivations: true })
+  const shapes = {
+    'llama, SentencePiece, with the factors of Llama 3': { shape: { vocab: 'spm', n_vocab: 512 }, bos: 1, config: { rope_scaling: { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 64 } } },
+    'llama in BF16, with linear scaling': { shape: { type: 'BF16', metadata: [['llama.rope.scaling.type', 8, 'linear'], ['llama.rope.scaling.factor', 6, 4]] } },
+    qwen2: { shape: { arch: 'qwen2' } }, 'qwen3 in F16': { shape: { arch: 'qwen3', type: 'F16', tied: true } },
+  }
+  const why = places.length === 0 && 'node-llama-cpp is not there (NIBBLE_PEERS names a node_modules folder with it)'
+  /** @param {string} file @param {string} prompt @param {number | undefined} bos @param {number} n */
+  async function compare(file, prompt, bos, n) {
+    const theirs = JSON.parse((await run(process.execPath, [NATIVE, places[0], file, prompt, String(n), ...(bos === undefined ? [] : [String(bos)])])).stdout)
+    const model = await load(file, { floatActivations: true })
     const ids = model.tokenize(prompt)
-    const ours = await model.completions.create({ prompt, max_tokens: 24, temperature: 0, repeat_penalty: 1, ignore_eos: true })
+    const ours = await model.completions.create({ prompt, max_tokens: n, temperature: 0, repeat_penalty: 1, ignore_eos: true })
     await model.dispose()
     assert.deepEqual(theirs.prompt, ids)
     assert.deepEqual(theirs.tokens, ours.choices[0].tokens)
+  }
+  for (const [what, { shape, config, bos }] of Object.entries(/** @type {Record<string, any>} */ (shapes))) {
+    test(`reads and continues text as this library does: ${what}`, { skip: why }, async () => {
+      const { files } = await tinyFolder({ n_layers: 2, d_model: 128, d_ff: 256, head_dim: 32, ...shape }, { config }), out = join(temporary, 'native.gguf')
+      await writeFile(out, (await converted(files)).bytes)
+      await compare(out, 'Once upon a time there was', bos, 12)
+    })
+  }
+  test('and the embedded model', { skip: why }, async () => {
+    const out = join(temporary, 'embedded.gguf')
+    await writeFile(out, (await converted(await huggingFaceFolder(ORIGINAL), { type: 'F32' })).bytes)
+    await compare(out, 'Tell me a story about a little fox.', 1, 24)
   })
 })

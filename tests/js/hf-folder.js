@@ -22,6 +22,7 @@ export const PRE_TOKENIZERS = {
   smollm: { steps: [{ type: 'Digits', individual_digits: true }, { ...BYTE_LEVEL, use_regex: true }] },
   'llama-bpe': { steps: [split(LLAMA3), BYTE_LEVEL], whole: true },
   dbrx: { steps: [split(LLAMA3), BYTE_LEVEL] },
+  minicpm5: { steps: [split('\\p{N}{1,3}'), split(LLAMA3.replace('{1,3}', '+')), BYTE_LEVEL], whole: true },
   qwen2: { steps: [split(`${WORDS}\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*${END}`), BYTE_LEVEL] },
   qwen35: { steps: [split(`${WORDS.replace('?\\p{L}+', '?[\\p{L}\\p{M}]+')}\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*${END}`), BYTE_LEVEL] },
   'gpt-4o': { steps: [split(cased("(?i:'s|'t|'re|'ve|'m|'ll|'d)?", '\\p{N}{1,3}')), BYTE_LEVEL] },

@@ -47,7 +47,7 @@ describe('perplexity', () => {
     const same = await load(/** @type {Uint8Array} */ (tinyModel(options)))
     const again = await load(/** @type {Uint8Array} */ (tinyModel(options)))
     const zero = await perplexity(same, text, { n_ctx: 64, chunks: 4, against: again })
-    assert.deepEqual(zero.kld, { mean: 0, median: 0, p99: 0, max: 0 })
+    assert.deepEqual(zero.kld, { mean: 0, error: 0, median: 0, p90: 0, p95: 0, p99: 0, p999: 0, max: 0, kind: 'exact', lower_bound: 0 })
     assert.equal(zero.top1_agreement, 1)
     assert.equal(zero.ref_ppl, zero.ppl)
     const other = await load(/** @type {Uint8Array} */ (tinyModel({ ...options, seed: 2 })))

@@ -85,14 +85,16 @@ class Llama:
         y[..., a], y[..., b] = x[..., a] * c - x[..., b] * s, x[..., a] * s + x[..., b] * c
         return y
 
-    def logits(self, ids):
-        """[n, n_vocab] behind every token; double precision but for the cache of keys and values."""
+    def logits(self, ids, see=lambda name, x: None):
+        """[n, n_vocab] behind every token; double precision but for the cache of keys and values. see(name, x): x [n, cols] is about to be multiplied
+        with the matrix of that name, and with those that share its input."""
         t, n, d = self.t, len(ids), self.head_dim
         x = t['token_embd.weight'][ids].astype(np.float64)
         mask = np.triu(np.full((n, n), -np.inf), 1)
         for i in range(self.n_layers):
             w = lambda name: t[f'blk.{i}.{name}']
             h = self.norm(x, w('attn_norm.weight'))
+            see(f'blk.{i}.attn_q.weight', h)
             q, k, v = (h @ w(f'attn_{p}.weight').T.astype(np.float64) + t.get(f'blk.{i}.attn_{p}.bias', 0) for p in 'qkv')
             q, k, v = q.reshape(n, self.n_heads, d), k.reshape(n, self.n_kv_heads, d), v.reshape(n, self.n_kv_heads, d)
             if self.arch == 'qwen3':
@@ -105,11 +107,18 @@ class Llama:
             s = np.einsum('qhd,khd->hqk', q, k) / math.sqrt(d) + mask
             p = np.exp(s - s.max(axis=-1, keepdims=True))
             p /= p.sum(axis=-1, keepdims=True)
-            x = x + np.einsum('hqk,khd->qhd', p, v).reshape(n, -1) @ w('attn_output.weight').T
+            a = np.einsum('hqk,khd->qhd', p, v).reshape(n, -1)
+            see(f'blk.{i}.attn_output.weight', a)
+            x = x + a @ w('attn_output.weight').T
             h = self.norm(x, w('ffn_norm.weight'))
+            see(f'blk.{i}.ffn_gate.weight', h)
             gate, up = h @ w('ffn_gate.weight').T, h @ w('ffn_up.weight').T
-            x = x + (gate / (1 + np.exp(-gate)) * up) @ w('ffn_down.weight').T
-        return self.norm(x, t['output_norm.weight']) @ t.get('output.weight', t['token_embd.weight']).T
+            a = gate / (1 + np.exp(-gate)) * up
+            see(f'blk.{i}.ffn_down.weight', a)
+            x = x + a @ w('ffn_down.weight').T
+        h = self.norm(x, t['output_norm.weight'])
+        see('output.weight', h)
+        return h @ t.get('output.weight', t['token_embd.weight']).T
 
     def perplexity(self, ids, n_ctx, chunks=None):
         loss = []
