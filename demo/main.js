@@ -1,21 +1,28 @@
 /**
  * The chat page: choosing a model, loading it, talking with it.
  */
-import { load } from '../web/client.js'
+import { estimate, load } from '../web/client.js'
+import { sweep } from '../web/quantize-client.js'
 import { Conversation } from './conversation.js'
+import { dropped, folderOf, modelIn } from './files.js'
+import { Quantizing, save } from './quantize.js'
 import { bytes, count, decimal, duration, failure } from './words.js'
 
 /** @param {string} id @returns {any} */
 const $ = (id) => document.getElementById(id)
 
-/** The page's policy lets it start one worker, this one. */
-const workerUrl = new URL('./worker.js', import.meta.url).href
+/** The page's policy lets it start two workers, these: one that chats, one that quantizes. */
+const workers = ['./worker.js', './quantize-worker.js'].map((name) => new URL(name, import.meta.url).href)
 const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('nibble', {
   createScriptURL(/** @type {string} */ url) {
-    if (url !== workerUrl) throw new TypeError(`${url} is not a script of this page`)
+    if (!workers.includes(url)) throw new TypeError(`${url} is not a script of this page`)
     return url
   },
 })
+const [chatting, quantizing] = workers.map((url) => ({ wasm: new URL('./', import.meta.url), ...(policy && { workerUrl: policy.createScriptURL(url) }) }))
+
+/** Bits per weight from which on all weights are floats. */
+const FLOATS = 16
 
 /** What the embedded model is good at. */
 const IDEAS = ['Write a story about a young girl who finds a magical book in the forest.', 'Write a poem about the sea.', 'Tell a campfire story called `Gus and the Haunted Mill`.']
@@ -28,13 +35,15 @@ let loading
 let embedded = false
 /** What people know the model by: its own name, or that of its file. */
 let title = ''
+/** Where it came from, and whether it was made smaller here. @type {{source: import('../web/client.js').Source, name: string, made?: import('./quantize.js').Made} | undefined} */
+let origin
 
 // ---- views ------------------------------------------------------------------------------------------------------------------------
 
-/** @param {'chooser' | 'loading' | 'talk'} view */
+/** @param {string} view  'chooser', 'offer', 'loading', 'result' or 'talk' */
 function show(view) {
   $('starting').hidden = true
-  for (const name of ['chooser', 'loading', 'talk']) $(name).hidden = name !== view
+  for (const name of ['chooser', 'offer', 'loading', 'result', 'talk']) $(name).hidden = name !== view
   $('model-actions').hidden = view !== 'talk'
   $('model-name').textContent = view === 'talk' ? title : ''
   document.body.dataset.view = view
@@ -86,6 +95,7 @@ function showFacts() {
     ['Parameters', count(info.parameters)],
     ['Size', bytes(info.file_bytes ?? info.weight_bytes)],
     ['Bits per weight', decimal(info.bpw, 2)],
+    ...(origin?.made ? [['Before', `${bytes(origin.made.before.bytes)}, ${decimal(origin.made.before.bpw, 2)} bits`]] : []),
     ['Context', `${contextLength.toLocaleString('en')} of ${Number(info.config.n_ctx_train).toLocaleString('en')} tokens`],
     ['Memory', ''],
     ['Loaded in', `${decimal(model.load_s, 1)} s`],
@@ -101,6 +111,8 @@ function showFacts() {
     row.append(term, detail)
     return row
   }))
+  $('smaller').hidden = info.bpw < FLOATS || origin === undefined
+  $('keep').hidden = !origin?.made
   showMemory()
 }
 
@@ -128,27 +140,52 @@ function speedometer() {
 }
 
 /**
- * @param {import('../web/client.js').Source} source
- * @param {string} name
+ * Shows that something is under way, which ends what was before.
+ * @param {string} what @param {string} name
  */
-async function open(source, name) {
+function begin(what, name) {
   hideError()
   loading?.abort()
-  await model?.dispose()
+  void model?.dispose()
   model = undefined
   clearConversation()
-  const mine = loading = new AbortController()
+  $('loading-title').textContent = what
   $('loading-name').textContent = name
   $('loading-figures').textContent = 'Starting…'
   $('progress').removeAttribute('value')
+  $('cancel').disabled = false
   show('loading')
   $('loading-title').focus()
+  return loading = new AbortController()
+}
+
+/** Whether that was still the last thing under way; then nothing is. @param {AbortController} mine */
+function end(mine) {
+  if (mine !== loading) return false
+  loading = undefined
+  return true
+}
+
+/** Back to choosing. */
+function choose() {
+  show('chooser')
+  $('chooser-title').focus()
+  void quantizer.list()
+}
+
+/**
+ * Opens a model for talking.
+ * @param {import('../web/client.js').Source} source
+ * @param {string} name
+ * @param {import('./quantize.js').Made} [made]
+ */
+async function open(source, name, made) {
+  const mine = begin('Loading', name)
   const speed = speedometer()
   try {
     const opened = await load(source, {
       signal: mine.signal,
-      wasm: new URL('./', import.meta.url),
-      ...(policy && { workerUrl: policy.createScriptURL(workerUrl) }),
+      ...chatting,
       onProgress({ loaded, total }) {
         const rate = speed(loaded)
         if (total) $('progress').value = loaded / total
@@ -160,21 +197,51 @@ async function open(source, name) {
         ].filter(Boolean).join(' · ')
       },
     })
-    if (mine !== loading) return void opened.dispose()
+    if (!end(mine)) return void opened.dispose()
     model = opened
+    origin = { source, name, made }
     embedded = /^Llama Nibble/.test(opened.info.name)
     title = opened.info.metadata['general.name'] ? opened.info.name : name.replace(/^.*\//, '')
   } catch (error) {
-    if (mine !== loading) return
-    loading = undefined
-    show('chooser')
-    $('chooser-title').focus()
+    if (!end(mine)) return
+    choose()
     if (/** @type {any} */ (error).code === 'E_ABORTED') $('announce').textContent = 'Loading was cancelled'
     else showError(error)
     return
   }
-  loading = undefined
   talk()
+}
+
+const quantizer = new Quantizing({
+  show, showError, hideError, begin, end, open, leave: choose, options: quantizing,
+  announce: (text) => { $('announce').textContent = text },
+  progress(figures, done) {
+    $('loading-figures').textContent = figures
+    if (done !== undefined) $('progress').value = done
+  },
+})
+
+/**
+ * Opens files that a person chose: offers to make them smaller first, where they are not quantized.
+ * @param {import('../web/client.js').Source} source @param {string} name
+ */
+async function consider(source, name) {
+  const mine = begin('Loading', name)
+  quantizer.close()
+  let floats = false
+  try {
+    floats = (await estimate(source, { signal: mine.signal, ...chatting })).bpw >= FLOATS
+  } catch {} // told by what comes next
+  const { aborted } = mine.signal
+  if (!end(mine)) return
+  if (aborted) {
+    choose()
+    $('announce').textContent = 'Loading was cancelled'
+  } else if (floats) {
+    await quantizer.offer(source, name)
+  } else {
+    await open(source, name)
+  }
 }
 
 function talk() {
@@ -198,7 +265,18 @@ function talk() {
 function openFiles(list) {
   const files = [...(list ?? [])].sort((a, b) => (a.name < b.name ? -1 : 1)) // parts of a split model are numbered
   if (files.length === 0) return
-  void open(files.length === 1 ? files[0] : files, files.length === 1 ? files[0].name : `${files[0].name} and ${files.length - 1} more`)
+  void consider(files.length === 1 ? files[0] : files, files.length === 1 ? files[0].name : `${files[0].name} and ${files.length - 1} more`)
+}
+
+/** @param {File[]} list @param {string} name */
+function openFolder(list, name) {
+  try {
+    const { kind, files } = modelIn(list, name)
+    if (kind === 'gguf') openFiles(files)
+    else void quantizer.offer(files, name, { folder: true })
+  } catch (error) {
+    showError(error)
+  }
 }
 
 /** @param {string} address */
@@ -207,6 +285,7 @@ function openAddress(address) {
     if (!address) throw new TypeError('no address')
     const url = new URL(address, document.baseURI)
     if (!/^https?:$/.test(url.protocol)) throw new TypeError('not a web address')
+    quantizer.close()
     void open(url, url.href)
   } catch {
     showError({ message: address ? `‘${address}’ is not a web address; it should look like https://example.org/model.gguf` : 'Write the address of a .gguf file first' })
@@ -225,7 +304,22 @@ $('file').addEventListener('change', () => {
   openFiles($('file').files)
   $('file').value = '' // so that the same file can be chosen again
 })
-$('cancel').addEventListener('click', () => loading?.abort())
+$('folder').addEventListener('change', () => {
+  const files = [...$('folder').files]
+  $('folder').value = ''
+  hideError()
+  if (files.length > 0) openFolder(files, folderOf(files))
+})
+$('folder-label').hidden = !('webkitdirectory' in HTMLInputElement.prototype)
+function cancel() {
+  if (!loading) return
+  $('cancel').disabled = true
+  $('loading-figures').textContent = 'Cancelling…'
+  loading.abort()
+}
+$('cancel').addEventListener('click', cancel)
+$('smaller').addEventListener('click', () => { if (origin) void quantizer.offer(origin.source, origin.name) })
+$('keep').addEventListener('click', () => { if (origin?.made) save(origin.made.file) })
 $('error-close').addEventListener('click', hideError)
 
 /** Files, not text on its way into the message. @param {DragEvent} event */
@@ -238,11 +332,17 @@ addEventListener('dragover', (event) => {
 addEventListener('dragleave', (event) => {
   if (!event.relatedTarget) document.body.classList.remove('dragging')
 })
-addEventListener('drop', (event) => {
-  if (!bringsFiles(event)) return
+addEventListener('drop', async (event) => {
+  if (!bringsFiles(event) || !event.dataTransfer) return
   event.preventDefault()
   document.body.classList.remove('dragging')
-  openFiles(event.dataTransfer?.files)
+  try {
+    const { files, folder } = await dropped(event.dataTransfer)
+    if (folder === undefined) openFiles(files)
+    else openFolder(files, folder)
+  } catch (error) {
+    showError(error)
+  }
 })
 
 const touch = matchMedia('(pointer: coarse)')
@@ -294,12 +394,11 @@ $('change').addEventListener('click', async () => {
   conversation.model = undefined
   await model?.dispose()
   model = undefined
-  show('chooser')
-  $('chooser-title').focus()
+  choose()
 })
 addEventListener('keydown', (event) => {
   if (event.key !== 'Escape') return
-  if (loading) loading.abort()
+  if (loading) cancel()
   else conversation.stop()
 })
 
@@ -318,4 +417,8 @@ $('settings').addEventListener('submit', (/** @type {SubmitEvent} */ event) => e
 
 const given = /** @type {HTMLMetaElement} */ (document.querySelector('meta[name="nibble-model"]')).content
 if (given) openAddress(given)
-else show('chooser')
+else {
+  show('chooser')
+  void quantizer.list()
+}
+void sweep()

@@ -8,7 +8,7 @@ import { basename, dirname, extname, join } from 'node:path'
 import { pipeline } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 
-/** The page talks to nobody: it has its worker fetch the model. Its one Trusted Types policy lets it start that worker. */
+/** The page talks to nobody: it has its workers fetch the model. Its one Trusted Types policy lets it start those workers. */
 const PAGE_POLICY = [
   "default-src 'none'", "script-src 'self'", "worker-src 'self'", "connect-src 'none'", "style-src 'self'", "img-src 'self'", "base-uri 'none'", "form-action 'none'",
   "frame-ancestors 'none'", "require-trusted-types-for 'script'", 'trusted-types nibble',
@@ -16,7 +16,7 @@ const PAGE_POLICY = [
 
 /**
  * A worker obeys the policy of its own response. It compiles the engine and fetches the model that was asked for, from this server, any host
- * with https, or a server on this machine.
+ * with https, or a server on this machine. That of the quantizer does the same.
  */
 const WORKER_POLICY = [
   "default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "connect-src 'self' https: http://localhost:* http://127.0.0.1:*", "base-uri 'none'",
@@ -28,7 +28,7 @@ const THREAD_POLICY = ["default-src 'none'", "script-src 'self' 'wasm-unsafe-eva
 
 /** @param {string} path  of the URL */
 export const headersFor = (path) => ({
-  'content-security-policy': path === '/worker.js' ? WORKER_POLICY : path === '/thread.js' ? THREAD_POLICY : PAGE_POLICY,
+  'content-security-policy': path === '/worker.js' || path === '/quantize-worker.js' ? WORKER_POLICY : path === '/thread.js' ? THREAD_POLICY : PAGE_POLICY,
   'cross-origin-opener-policy': 'same-origin',
   'cross-origin-embedder-policy': 'require-corp',
   'cross-origin-resource-policy': 'same-origin',

@@ -47,6 +47,12 @@ const ADVICE = {
 
 const capital = (/** @type {string} */ text) => text.charAt(0).toUpperCase() + text.slice(1)
 
+/** A message of the library as a sentence. @param {string} text */
+export function sentence(text) {
+  const begun = /^\w+:\/\/|^\w+(\.\w+)+/.test(text) ? text : capital(text)
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`
+}
+
 /**
  * A failure in a sentence or two, the last of which says what to do.
  * @param {unknown} error @returns {string}
@@ -55,7 +61,6 @@ export function failure(error) {
   const { message = String(error), code = '' } = /** @type {{message?: string, code?: string}} */ (error ?? {})
   // What the message advises there is for programs.
   if (code === 'E_CONTEXT') return `${capital(message.replace(/;.*$/, ''))}. ${ADVICE[code]}`
-  const sentence = /^\w+:\/\//.test(message) ? message : capital(message)
   const advice = /HTTP \d/.test(message) ? 'Check the address.' : ADVICE[code]
-  return [/[.!?]$/.test(sentence) ? sentence : `${sentence}.`, advice].filter(Boolean).join(' ')
+  return [sentence(message), advice].filter(Boolean).join(' ')
 }

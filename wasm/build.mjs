@@ -91,7 +91,7 @@ export async function build() {
   })
   const bundler = join(root, 'web/bundle.mjs')
   if (existsSync(bundler)) {
-    await step('web', ['web', 'js', 'demo', 'package-lock.json', ...VARIANTS.map((v) => `dist/nibble-${v}.wasm`)], ['dist/web'], async () => {
+    await step('web', ['web', 'js', 'demo', 'package-lock.json', ...VARIANTS.flatMap(modulesOf).map((name) => `dist/${name}`)], ['dist/web'], async () => {
       say('bundling the browser files into dist/web')
       await (await import(bundler)).bundle()
     })

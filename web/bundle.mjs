@@ -7,6 +7,7 @@
  *   template.js chat templates; these two read it with a model that has one
  *   quantize.js `nibble-llm/quantize`, for workers of pages
  *   team.js     starting threads, read where they can be had, and thread.js, the program of each
+ *   quantize-client.js  `nibble-llm/web/quantize`: the quantizer in a worker, quantize-worker.js
  *
  * and, for the page: index.html, main.js, style.css, icon.svg, the .wasm files and the embedded model, so that the folder is a site as it stands. The package
  * leaves these out; there the .wasm files are one folder up, where Node looks for them, too.
@@ -29,15 +30,19 @@ const browserPlatform = {
   },
 }
 
-/** Comments for the bundlers of users at the import of web/platform.js; here, because minifying removes them. @param {string} file @param {number} imports */
-function keepComments(file, imports) {
+/**
+ * Comments for the bundlers of users at the imports of web/platform.js; here, because minifying removes them.
+ * @param {string} file @param {string[]} imported
+ */
+function keepComments(file, imported) {
   const text = readFileSync(file, 'utf8')
-  let n = 0
-  const marked = text.replace(/import\((?=new URL\("\.\/(template|team)\.js")/g, () => {
-    n++
+  /** @type {string[]} */
+  const found = []
+  const marked = text.replace(/import\((?=new URL\("\.\/(template|team)\.js")/g, (_, name) => {
+    found.push(name)
     return 'import(/* @vite-ignore *//* webpackIgnore: true */'
   })
-  if (n !== imports) throw new Error(`${file} imports template.js and team.js ${n} times, not ${imports}`)
+  if (found.sort().join() !== imported.join()) throw new Error(`${file} imports ${found.join(' and ')} by itself, not ${imported.join(' and ')}`)
   writeFileSync(file, marked)
 }
 
@@ -48,9 +53,10 @@ export async function bundle() {
   mkdirSync(out, { recursive: true })
   const { metafile } = await esbuild.build({
     absWorkingDir: root,
-    entryPoints: ['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'js/quantize/index.js', 'demo/main.js'].map((path) => ({
-      in: path, out: path === 'js/quantize/index.js' ? 'quantize' : path.replace(/^.*\/(\w+)\.js$/, '$1'),
-    })),
+    entryPoints: [
+      ...['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'web/quantize-client.js', 'web/quantize-worker.js', 'demo/main.js'].map((path) => ({ in: path, out: basename(path, '.js') })),
+      { in: 'js/quantize/index.js', out: 'quantize' },
+    ],
     outdir: 'dist/web',
     bundle: true,
     minify: true,
@@ -63,8 +69,8 @@ export async function bundle() {
     logLevel: 'warning',
     metafile: true,
   })
-  for (const name of ['worker.js', 'index.js']) keepComments(join(out, name), 2)
-  keepComments(join(out, 'quantize.js'), 1)
+  for (const name of ['worker.js', 'index.js']) keepComments(join(out, name), ['team', 'template'])
+  for (const name of ['quantize-worker.js', 'quantize.js']) keepComments(join(out, name), ['team'])
   for (const name of ['index.html', 'style.css', 'icon.svg']) copyFileSync(join(root, 'demo', name), join(out, name))
   for (const name of readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.wasm'))) copyFileSync(join(root, 'dist', name), join(out, name))
   copyFileSync(EMBEDDED, join(out, basename(EMBEDDED)))

@@ -56,7 +56,8 @@ function pairs(headers) {
 async function open(op, source, { signal, onProgress, workerUrl, headers, wasm, ...options }) {
   if ('fetch' in options) throw new NibbleError('E_ARGUMENT', 'fetch cannot be used in the worker; call it yourself and pass the Response as the source')
   if (signal?.aborted) throw abortError(undefined, signal)
-  const connection = new Connection(workerUrl)
+  // The second form is what bundlers look for: it must stay as it is.
+  const connection = new Connection(() => (workerUrl ? new Worker(/** @type {string} */ (workerUrl), { type: 'module' }) : new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })))
   const onAbort = () => connection.close(abortError(undefined, signal))
   signal?.addEventListener('abort', onAbort, { once: true })
   try {

@@ -14,12 +14,11 @@ export function absolute(url) {
   }
 }
 
-/** @param {import('./client.js').WorkerOptions['workerUrl']} url */
-function startWorker(url) {
+/** @param {() => Worker} create */
+function startWorker(create) {
   if (typeof Worker === 'undefined') throw new NibbleError('E_UNSUPPORTED', "there are no workers here; import 'nibble-llm' instead of 'nibble-llm/web'")
   try {
-    // The second form is what bundlers look for: it must stay as it is.
-    return url ? new Worker(/** @type {string} */ (url), { type: 'module' }) : new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
+    return create()
   } catch (error) {
     throw new NibbleError('E_NETWORK', `the worker cannot be started: ${error instanceof Error ? error.message : error}; set workerUrl to where worker.js is on this site`, { cause: error })
   }
@@ -68,9 +67,9 @@ export class Inbox {
 
 /** A worker, and what was asked of it. */
 export class Connection {
-  /** @param {import('./client.js').WorkerOptions['workerUrl']} workerUrl */
-  constructor(workerUrl) {
-    this.worker = startWorker(workerUrl)
+  /** @param {() => Worker} create */
+  constructor(create) {
+    this.worker = startWorker(create)
     /** @type {Map<number, Request>} */
     this.requests = new Map()
     this.last = 0

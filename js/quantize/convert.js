@@ -72,7 +72,7 @@ export async function convert(source, destination, options = {}) {
   try {
     const { pairs, tensors, read, notes = [] } = type === 'keep' ? checkpoint : retyped(checkpoint, type)
     sink = await openSink(destination)
-    if ('journal' in sink) await /** @type {import('./node.js').FileSink} */ (sink).journal.restart() // an interrupted quantizer may have left something there
+    if ('journal' in sink) await /** @type {import('./sinks.js').FileSink} */ (sink).journal.restart() // an interrupted quantizer may have left something there
     const writer = new GgufWriter(sink, { pairs, tensors }), total = tensors.reduce((n, t) => n + t.bytes, 0)
     /** @type {Record<string, number>} */
     const types = {}

@@ -48,7 +48,16 @@ export async function quantizeEngine({ threads = 'auto', variant: wanted, wasm }
   if (threads !== 'auto' && !(Number.isInteger(threads) && threads > 0 && threads <= 64)) throw new NibbleError('E_ARGUMENT', `threads must be 'auto' or a whole number up to 64, not ${threads}`)
   const variant = chooseVariant(wanted)
   const n = threads === 'auto' ? (threadsHere() ? Math.min(MOST_THREADS, await cores()) : 1) : threads
-  const name = /** @type {import('../runtime.js').ModuleName} */ (n > 1 ? `${variant}-threads` : variant)
-  const module = await compile(wasm ? new URL(`nibble-quantize-${name}.wasm`, String(wasm).replace(/\/?$/, '/')) : quantizeWasm(name))
-  return Engine.create({ variant, wasm: module, threads: n })
+  const create = async (/** @type {number} */ n) => {
+    const name = /** @type {import('../runtime.js').ModuleName} */ (n > 1 ? `${variant}-threads` : variant)
+    const module = await compile(wasm ? new URL(`nibble-quantize-${name}.wasm`, String(wasm).replace(/\/?$/, '/')) : quantizeWasm(name))
+    return Engine.create({ variant, wasm: module, threads: n })
+  }
+  try {
+    return await create(n)
+  } catch (error) {
+    // Not asked for, and not allowed by a page's policy: the result tells how many there were.
+    if (n > 1 && threads === 'auto' && /** @type {any} */ (error).code === 'E_UNSUPPORTED') return create(1)
+    throw error
+  }
 }

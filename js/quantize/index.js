@@ -1,5 +1,5 @@
 /**
- * `nibble-llm/quantize`: models made smaller. Runs in Node and in workers of pages.
+ * `nibble-llm/quantize`: models made smaller. Runs in Node and in workers of pages; web/quantize-client.js is for pages themselves.
  */
 export { quantize } from './quantize.js'
 export { analyze } from './analyze.js'
@@ -8,6 +8,7 @@ export { prune } from './prune.js'
 export { openCheckpoint } from './checkpoint.js'
 export { GgufWriter } from './gguf-writer.js'
 export { memorySink } from './sinks.js'
+export { deleteKept, keepsFiles, keptFiles, opfsSink, sweep } from './opfs.js'
 export { pair, valueOf } from './pairs.js'
 export { readImatrix, writeImatrix, legacyImatrix } from './imatrix.js'
 export { createReference, openReference, referenceOf, validate } from './validate.js'

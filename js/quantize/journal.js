@@ -56,7 +56,7 @@ const isEntry = (entry) => typeof entry?.tensor === 'string' && typeof entry.sha
 
 export class Progress {
   /**
-   * @param {import('./node.js').Journal | undefined} journal  undefined where nothing is kept
+   * @param {import('./sinks.js').Journal | undefined} journal  undefined where nothing is kept
    * @param {string} print  fingerprint
    */
   constructor(journal, print) {

@@ -118,27 +118,10 @@ export function lineJournal(path) {
 export const analysisJournal = (path) => lineJournal(`${resolve(path)}.part.analysis.jsonl`)
 
 /**
- * A file that is PATH.part until it is complete. Beside it may lie a journal, PATH.part.jsonl, which tells a later run what is in it.
- *
- * @typedef {import('./gguf-writer.js').Sink & FileParts} FileSink
- * @typedef {object} FileParts
- * @property {string} path
- * @property {(position: number, length: number) => Promise<Uint8Array>} read  what was written; shorter where the file ends
- * @property {() => Promise<void>} suspend  closes the file and keeps it and its journal for a later run
- * @property {Journal} journal
- * @property {State} state
- *
- * @typedef {object} State  what else a later run needs, PATH.part.state: as many bytes as it takes
- * @property {(bytes: Uint8Array, position: number) => Promise<void>} write
- * @property {(position: number, length: number) => Promise<Uint8Array>} read  shorter where the file ends
- *
- * @typedef {object} Journal  lines of text
- * @property {() => Promise<string[]>} lines  of an earlier run
- * @property {() => Promise<void>} restart  forgets them, and what was written
- * @property {(line: string) => Promise<void>} append
- *
+ * A file that is PATH.part until it is complete. Beside it may lie a journal, PATH.part.jsonl, which tells a later run what is in it, and what else that needs,
+ * PATH.part.state.
  * @param {string} path
- * @returns {Promise<FileSink>}
+ * @returns {Promise<import('./sinks.js').FileSink>}
  */
 export async function fileSink(path) {
   const part = `${resolve(path)}.part`, log = `${part}.jsonl`, side = `${part}.state`

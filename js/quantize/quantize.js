@@ -26,7 +26,7 @@ import { checkTarget, chooseMix } from './target.js'
  * @typedef {import('./checkpoint.js').Checkpoint} Checkpoint
  * @typedef {import('./imatrix.js').Imatrix} Imatrix
  * @typedef {import('./plan.js').Plan} Plan
- * @typedef {import('./gguf-writer.js').Sink & Partial<import('./node.js').FileParts>} Sink
+ * @typedef {import('./gguf-writer.js').Sink & Partial<import('./sinks.js').FileParts>} Sink
  *
  * @typedef {object} QuantizeOnly
  * @property {keyof typeof METHODS} [method]  how blocks are found: rtn by rounding, search by a search for the least error (the default), hqq for errors of
@@ -48,6 +48,7 @@ import { checkTarget, chooseMix } from './target.js'
  *   before the work
  * @property {(text: string) => void} [onNote]  what is otherwise than asked for, as soon as it is known
  * @property {AbortSignal} [signal]
+ * @property {import('../runtime.js').Engine} [engine]  one of quantizeEngine(), which stays open
  * @property {typeof globalThis.fetch} [fetch]  @property {HeadersInit} [headers]
  * @typedef {QuantizeOnly & Partial<Pick<import('./plan.js').PlanOptions, 'type'>> & Omit<import('./plan.js').PlanOptions, 'type' | 'types' | 'hasImatrix'> & import('./engine.js').QuantizeEngineOptions} QuantizeOptions
  *
@@ -258,7 +259,9 @@ async function execute(job, sink) {
 export async function quantize(source, destination, options) {
   checkOptions(options)
   if (destination === undefined && !options.dryRun) throw new NibbleError('E_ARGUMENT', 'where the result goes is missing; name a path, or pass a sink')
-  const engine = await quantizeEngine(options)
+  const engine = options.engine ?? await quantizeEngine(options)
+  /** @type {Job | undefined} */
+  let job
   /** @type {Checkpoint | undefined} */
   let opened
   /** @type {Sink | undefined} */
@@ -272,7 +275,7 @@ export async function quantize(source, destination, options) {
       checkpoint = await smoothed(engine, checkpoint, { alpha: options.smooth, calibration: options.calibration, signal: options.signal, onNote: options.onNote })
     }
     analysisJournal = options.target && !options.sensitivity && !options.dryRun && typeof destination === 'string' && files ? (await files()).analysisJournal(destination) : undefined
-    const job = await prepare(engine, checkpoint, options, analysisJournal)
+    job = await prepare(engine, checkpoint, options, analysisJournal)
     if (options.dryRun || destination === undefined) return dryResult(job)
     sink = await openSink(destination)
     const result = await execute(job, sink)
@@ -285,6 +288,12 @@ export async function quantize(source, destination, options) {
   } finally {
     await analysisJournal?.close()
     await opened?.close()
-    engine.close() // with all that is in it
+    if (options.engine) {
+      job?.calibration?.free()
+      job?.sites.free()
+      job?.encoder.free()
+    } else {
+      engine.close() // with all that is in it
+    }
   }
 }

@@ -1,8 +1,27 @@
 /**
- * Where files go that are kept in memory: in tests, and in pages, which hand them on as a Blob.
+ * Where files go: to a path under Node (node.js), or into memory, in tests and in pages, which hand them on as a Blob.
  */
 import { NibbleError } from '../errors.js'
 import { files } from './platform.js'
+
+/**
+ * @typedef {import('./gguf-writer.js').Sink & FileParts} FileSink  what of it remains when a run is interrupted, a later one goes on with
+ * @typedef {object} FileParts
+ * @property {string} path
+ * @property {(position: number, length: number) => Promise<Uint8Array>} read  what was written; shorter where the file ends
+ * @property {() => Promise<void>} suspend  closes the file and keeps it and its journal for a later run
+ * @property {Journal} journal
+ * @property {State} state
+ *
+ * @typedef {object} State  what else a later run needs: as many bytes as it takes
+ * @property {(bytes: Uint8Array, position: number) => Promise<void>} write
+ * @property {(position: number, length: number) => Promise<Uint8Array>} read  shorter where the file ends
+ *
+ * @typedef {object} Journal  lines of text
+ * @property {() => Promise<string[]>} lines  of an earlier run
+ * @property {() => Promise<void>} restart  forgets them, and what was written
+ * @property {(line: string) => Promise<void>} append
+ */
 
 /**
  * @param {import('./gguf-writer.js').Sink | string} destination  a path (Node), or a sink

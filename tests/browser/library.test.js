@@ -1,9 +1,11 @@
-// nibble-llm for browsers (dist/web/index.js): the engine on the thread that imports it, the page's or a worker's.
+// nibble-llm for browsers (dist/web/index.js): the engine on the thread that imports it, the page's or a worker's; and the quantizer (dist/web/quantize*.js).
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { before, describe, test } from 'node:test'
 import { headersFor } from '../../demo/server.mjs'
 import { load } from '../../js/index.js'
+import { memorySink, quantize } from '../../js/quantize/index.js'
 import { tinyModel } from '../js/tiny-model.js'
 import { openPage } from './browser.js'
 
@@ -12,7 +14,8 @@ const OPTIONS = { prompt: [5, 77, 300, 12], max_tokens: 16, seed: 7, ignore_eos:
 
 /** The files of the package at their places in it. @type {Record<string, import('../../demo/server.mjs').Handler>} */
 const packageRoutes = Object.fromEntries(['dist/web/client.js', 'dist/web/worker.js', 'dist/web/index.js', 'dist/web/template.js', 'dist/web/team.js', 'dist/web/thread.js',
-  ...['simd128', 'relaxed', 'simd128-threads', 'relaxed-threads'].map((name) => `dist/nibble-${name}.wasm`)].map((path) => [`/package/${path}`, (_, response) => {
+  'dist/web/quantize.js', 'dist/web/quantize-client.js', 'dist/web/quantize-worker.js',
+  ...['simd128', 'relaxed', 'simd128-threads', 'relaxed-threads'].flatMap((name) => [`dist/nibble-${name}.wasm`, `dist/nibble-quantize-${name}.wasm`])].map((path) => [`/package/${path}`, (_, response) => {
   if (/worker|thread/.test(path)) response.setHeader('content-security-policy', headersFor(path.replace(/.*\//, '/'))['content-security-policy'])
   response.setHeader('content-type', path.endsWith('.js') ? 'text/javascript' : 'application/wasm')
   response.end(readFileSync(new URL(`../../${path}`, import.meta.url)))
@@ -76,5 +79,28 @@ describe('the engine without a worker of its own', () => {
       assert.deepEqual(tokens, [expected, expectedChat])
     })
   }
+  test('the quantizer of the package, in its worker and on the page\'s thread, as under Node', async () => {
+    const floats = /** @type {Uint8Array} */ (tinyModel({ type: 'F16', n_layers: 1, d_ff: 256, n_vocab: 384 })), sink = memorySink()
+    await quantize(floats, sink, { type: 'Q4_K_M' })
+    await opened.page.context().route('**/f16.gguf', (route) => route.fulfill({ body: Buffer.from(floats), contentType: 'application/octet-stream' }))
+    const { inWorker, onPage, ...rest } = await opened.page.evaluate(async () => {
+      const source = await (await fetch('/f16.gguf')).blob(), hash = async (/** @type {ArrayBuffer | Uint8Array<ArrayBuffer>} */ bytes) => [...new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))].join()
+      const { openQuantizer, keptFiles, deleteKept } = await import('/package/dist/web/quantize-client.js')
+      const quantizer = await openQuantizer(source)
+      const { type, floats, threads } = quantizer.model
+      const { file, kept } = await quantizer.quantize({ type: 'Q4_K_M' }, { name: 'tiny.gguf' })
+      const inWorker = await hash(await file.arrayBuffer()), names = (await keptFiles()).map((/** @type {File} */ f) => f.name)
+      await deleteKept('tiny.gguf')
+      const refused = await quantizer.quantize({ type: 'Q4_K_M' }, { name: '../tiny.gguf' }).catch((/** @type {any} */ error) => error.code)
+      quantizer.close()
+      const library = await import('/package/dist/web/quantize.js'), sink = library.memorySink()
+      await library.quantize(source, sink, { type: 'Q4_K_M' })
+      return { type, floats, threads, kept, names, refused, inWorker, onPage: await hash(await sink.bytes()) }
+    })
+    const expected = [...createHash('sha256').update(await sink.bytes()).digest()].join()
+    assert.deepEqual({ inWorker, onPage }, { inWorker: expected, onPage: expected })
+    assert.deepEqual(rest, { type: 'F16', floats: true, threads: rest.threads, kept: true, names: ['tiny.gguf'], refused: 'E_ARGUMENT' })
+    assert.ok(rest.threads >= 1)
+  })
   test('nothing complained', () => assert.deepEqual(opened.complaints, []))
 })

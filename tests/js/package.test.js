@@ -34,6 +34,15 @@ test('import { load } from "nibble-llm" works in an empty project', async () => 
   assert.equal((await run(process.execPath, ['main.js'], { cwd: project })).stdout, 'assistant\n')
 })
 
+test('import { quantize } from "nibble-llm/quantize" works in an empty project', async () => {
+  await writeFile(join(project, 'half.gguf'), /** @type {Uint8Array} */ (tinyModel({ n_layers: 1, n_vocab: 384, type: 'F16' })))
+  await writeFile(join(project, 'smaller.js'), `
+    import { quantize } from 'nibble-llm/quantize'
+    const { file_bytes } = await quantize('half.gguf', 'small.gguf', { type: 'Q4_0', method: 'rtn' })
+    console.log(file_bytes)`)
+  assert.equal((await run(process.execPath, ['smaller.js'], { cwd: project })).stdout, `${statSync(join(project, 'small.gguf')).size}\n`)
+})
+
 test('the command is there', async () => {
   const { stdout } = await run(join(project, 'node_modules/.bin/nibble'), ['run', 'tiny.gguf', 'Hello', '--max-tokens', '3', '--json'], { cwd: project })
   assert.ok(JSON.parse(stdout).tokens.length > 0)
@@ -42,6 +51,11 @@ test('the command is there', async () => {
 test('types of the package check a strict TypeScript program', async () => {
   await writeFile(join(project, 'main.ts'), `
     import { load, estimate, NibbleError, type ModelInfo, type Source } from 'nibble-llm'
+    import { memorySink, quantize, type QuantizeResult } from 'nibble-llm/quantize'
+    const sink = memorySink()
+    const made: QuantizeResult = await quantize(new File([], 'x.gguf'), sink, { type: 'Q4_0', method: 'gptq', calibration: { text: '' }, onProgress: ({ done }) => console.log(done) })
+    const file: Blob = sink.blob()
+    console.log(made.tensors[0].error, file.size)
     const source: Source = new URL('https://example.com/model.gguf')
     const model = await load(source, { contextLength: 512, onProgress: ({ loaded, total }) => console.log(loaded, total ?? '?') })
     const info: ModelInfo = model.info
@@ -67,6 +81,15 @@ test('sizes: each module at most 300 kB, the engine in a page with its chat temp
     t.diagnostic(`${engine}.js with template.js: ${bytes} bytes`)
     assert.ok(bytes <= 60 * 1024, `${bytes}`)
   }
+})
+
+test('sizes: the quantizer in a page at most 110 kB, its modules at most 450 kB', (t) => {
+  const size = (/** @type {string} */ name) => statSync(join(project, 'node_modules/nibble-llm/dist', name)).size
+  for (const name of ['web/quantize.js', 'web/quantize-worker.js']) {
+    t.diagnostic(`${name}: ${size(name)} bytes`)
+    assert.ok(size(name) <= 110_000)
+  }
+  for (const variant of ['simd128', 'relaxed', 'simd128-threads', 'relaxed-threads']) assert.ok(size(`nibble-quantize-${variant}.wasm`) <= 450_000)
 })
 
 test('holds what it needs and nothing else', () => {

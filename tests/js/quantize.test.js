@@ -302,7 +302,7 @@ describe('importance', () => {
     const { result } = await inMemory(source, { type: 'Q4_0', imatrix: partial })
     assert.match(result.notes.join('\n'), /has nothing for blk\.0\.ffn_up\.weight/)
     assert.match(result.notes.join('\n'), /saw no input of blk\.0\.ffn_gate\.weight/)
-    assert.match(result.notes.join('\n'), /method rtn\) does not look/)
+    assert.match(result.notes.join('\n'), /method rtn does not look/)
   })
 })
 
