@@ -52,7 +52,7 @@ import { typeInfo } from './types.js'
  * @property {AbortSignal} [signal]
  * @property {(progress: AnalyzeProgress) => void} [onProgress]
  * @property {(text: string) => void} [onNote]
- * @property {import('./node.js').Journal} [journal]  what was measured, for a later run
+ * @property {import('./sinks.js').Journal} [journal]  what was measured, for a later run
  * @property {typeof globalThis.fetch} [fetch]  @property {HeadersInit} [headers]
  * @typedef {AnalyzeOnly & import('./engine.js').QuantizeEngineOptions} AnalyzeOptions
  *
@@ -91,7 +91,7 @@ export async function analyze(source, options = {}) {
 
 /** What an earlier run has measured. */
 class Earlier {
-  /** @param {import('./node.js').Journal | undefined} journal @param {string} print */
+  /** @param {import('./sinks.js').Journal | undefined} journal @param {string} print */
   constructor(journal, print) {
     this.journal = journal
     this.print = print

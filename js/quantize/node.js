@@ -79,7 +79,7 @@ async function guarded(path, work) {
 /**
  * Lines of text in a file, of which a killed program leaves whole ones.
  * @param {string} path
- * @returns {Journal & {close: () => Promise<void>, remove: () => Promise<void>}} remove: the file is needed no more
+ * @returns {import('./sinks.js').Journal & {close: () => Promise<void>, remove: () => Promise<void>}} remove: the file is needed no more
  */
 export function lineJournal(path) {
   /** @type {FileHandle | undefined} */

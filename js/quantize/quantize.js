@@ -119,7 +119,7 @@ const looksAtInputs = (method) => method !== 'rtn' && method !== 'hqq'
 /**
  * The types that a target leads to; without one what options say.
  * @param {import('../runtime.js').Engine} engine @param {Checkpoint} checkpoint @param {QuantizeOptions} options @param {Imatrix | undefined} imatrix
- * @param {import('./node.js').Journal | undefined} journal  of the analysis @param {(text: string) => void} note
+ * @param {import('./sinks.js').Journal | undefined} journal  of the analysis @param {(text: string) => void} note
  * @returns {Promise<Plan & {mix?: import('./target.js').MixResult, analysis?: import('./analyze.js').Analysis}>}
  */
 async function planOf(engine, checkpoint, options, imatrix, journal, note) {
@@ -175,7 +175,7 @@ async function checkDestination(checkpoint, destination) {
 /**
  * What is known before the work: types, estimate, what the file will hold.
  * @param {import('../runtime.js').Engine} engine @param {Checkpoint} checkpoint @param {QuantizeOptions} options
- * @param {import('./node.js').Journal | undefined} journal  of the analysis, where there is one
+ * @param {import('./sinks.js').Journal | undefined} journal  of the analysis, where there is one
  */
 async function prepare(engine, checkpoint, options, journal) {
   const { method: name = 'search', signal } = options, method = METHODS[name]
