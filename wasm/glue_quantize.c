@@ -4,6 +4,8 @@
 #include "../src/format/gguf.h"
 #include "../src/quantize/awq.h"
 #include "../src/quantize/calibrate.h"
+#include "../src/quantize/columns.h"
+#include "../src/quantize/divergence.h"
 #include "../src/quantize/error.h"
 #include "../src/quantize/gptq.h"
 #include "../src/quantize/rows.h"
@@ -174,4 +176,29 @@ int nbw_calibration_error(nb_calibration *c, int sample, int drift, double out[3
   const double values[3] = {e.difference, e.output, e.change};
   memcpy(out, values, sizeof values);
   return s;
+}
+
+// ---- pruning ----------------------------------------------------------------------------------------------------------------
+
+double nbw_columns_scratch_bytes(size_t rows, size_t cols, int compensate) { return (double)nb_columns_scratch_bytes(rows, cols, compensate != 0); }
+
+// kept: [cols] bytes. out: the damping that was used
+int nbw_prune_columns(nb_team *team, size_t keep, int compensate, double damping, float *w, size_t rows, size_t cols, const float *h, uint8_t *kept,
+                      void *scratch, double *out, nb_error *err) {
+  const nb_columns_options o = {.keep = keep, .compensate = compensate != 0, .damping = (float)damping};
+  nb_columns_report r = {0};
+  const nb_status s = nb_prune_columns(team, &o, w, rows, cols, h, kept, &r, scratch, err);
+  *out = r.damping;
+  return s;
+}
+
+// The head as a file has it, of type `type` and [rows, cols]; norm [cols]; reference, x [n, cols]. Returns the sum over the n vectors.
+double nbw_divergence(nb_team *team, int type, const uint8_t *head, size_t rows, size_t cols, const float *norm, double eps, const float *reference,
+                      const float *x, size_t n, void *scratch, double *each) {
+  const nb_type_info *info = nb_type_get((nb_type)type);
+  const nb_matrix m = {head, (nb_type)type, NB_LAYOUT_ROWS, rows, cols, cols / info->block_size * info->block_bytes};
+  nb_divergence(team, &m, norm, (float)eps, reference, x, n, cols, scratch, each);
+  double sum = 0;
+  for (size_t t = 0; t < n; t++) sum += each[t];
+  return sum;
 }

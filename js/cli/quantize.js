@@ -81,6 +81,7 @@ export default {
     calibration: { type: 'string', value: 'F', help: 'a text of the kind the model is used for, and not the one it is judged by; with search it measures importance' },
     samples: { type: 'integer', value: 'N', default: 256, help: 'pieces of that text, spread over all of it (default 256)' },
     ctx: { type: 'integer', value: 'N', default: 512, help: 'tokens of each (default 512)' },
+    smooth: { type: 'number', value: 'A', help: 'first move outliers of activations into the weights, 0 to 1 (0.5 is usual); needs --calibration' },
     damping: { type: 'number', value: 'D', help: 'gptq: part of the mean of the diagonal that is added to it (default 0.01)' },
     gptaq: { type: 'number', value: 'A', help: 'gptq: how much of the error of the layers before is made up for, 0 to 1 (default 0)' },
     imatrix: { type: 'string', value: 'F', help: 'importance matrix of llama.cpp or of Nibble: errors count by the size of what a column is multiplied with' },
@@ -122,6 +123,7 @@ export default {
         ...(values.calibration !== undefined && {
           calibration: { text: await readText(values.calibration), name: values.calibration, samples: values.samples, ctx: values.ctx, parseSpecial: values['parse-special'] },
         }),
+        ...(values.smooth !== undefined && { smooth: values.smooth }),
         ...((values.damping ?? values.gptaq) !== undefined && { gptq: { damping: values.damping, alpha: values.gptaq } }),
         allowRequantize: values['allow-requantize'], threads: values.threads ?? 'auto', variant: values.variant, dryRun: values['dry-run'], signal,
         onNote: (text) => say(`note: ${text}`),

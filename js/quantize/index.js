@@ -4,6 +4,7 @@
 export { quantize } from './quantize.js'
 export { analyze } from './analyze.js'
 export { convert } from './convert.js'
+export { prune } from './prune.js'
 export { openCheckpoint } from './checkpoint.js'
 export { GgufWriter } from './gguf-writer.js'
 export { memorySink } from './sinks.js'

@@ -19,6 +19,7 @@ import { files } from './platform.js'
 import { Run } from './run.js'
 import { openSink } from './sinks.js'
 import { SiteEncoder, gptqOptions } from './sites.js'
+import { smoothed } from './smooth.js'
 import { checkTarget, chooseMix } from './target.js'
 
 /**
@@ -31,6 +32,7 @@ import { checkTarget, chooseMix } from './target.js'
  * @property {keyof typeof METHODS} [method]  how blocks are found: rtn by rounding, search by a search for the least error (the default), hqq for errors of
  *   which a few may be large; gptq and awq by what matrices are multiplied with on a calibration text
  * @property {import('./calibrated.js').CalibrationText} [calibration]  for gptq and awq; for search importance is measured on it
+ * @property {number} [smooth]  0 to 1: outliers among the inputs of matrices are moved into the weights first (smooth.js); needs a calibration text
  * @property {import('./sites.js').GptqOptions} [gptq]
  * @property {import('./target.js').Target} [target]  instead of a type: the types by which the model loses the least under this budget
  * @property {string[]} [candidates]  types to choose from for the target
@@ -89,7 +91,7 @@ const METHODS = { rtn: ENCODE.rtn, search: ENCODE.searchLarge, hqq: ENCODE.hqq, 
 const QUANTIZATION_VERSION = 2 // GGML_QNT_VERSION
 
 /** @param {QuantizeOptions} options */
-function checkOptions({ method = 'search', type, calibration, imatrix, gptq, target, candidates, sensitivity, pure }) {
+function checkOptions({ method = 'search', type, calibration, imatrix, gptq, smooth, target, candidates, sensitivity, pure }) {
   const wrong = (/** @type {string} */ what) => new NibbleError('E_ARGUMENT', what)
   if (target) {
     checkTarget(target)
@@ -101,7 +103,9 @@ function checkOptions({ method = 'search', type, calibration, imatrix, gptq, tar
   if (!Object.hasOwn(METHODS, method)) throw wrong(`there is no method '${method}'; the methods are ${Object.keys(METHODS).join(', ')}`)
   const learns = method === 'gptq' || method === 'awq'
   if (learns && calibration === undefined) throw wrong(`the method ${method} needs a calibration text (--calibration)`)
-  if (calibration !== undefined && !target && !looksAtInputs(method)) throw wrong(`the method ${method} looks at weights alone: leave the calibration text out, or take search, awq or gptq`)
+  if (smooth !== undefined && !(smooth >= 0 && smooth <= 1)) throw wrong(`smooth must be from 0 to 1, not ${smooth}`)
+  if (smooth !== undefined && calibration === undefined) throw wrong('smoothing needs a calibration text (--calibration)')
+  if (calibration !== undefined && !target && smooth === undefined && !looksAtInputs(method)) throw wrong(`the method ${method} looks at weights alone: leave the calibration text out, or take search, awq or gptq`)
   if (calibration !== undefined && typeof calibration.text !== 'string') throw wrong('calibration.text must be a string')
   if (calibration !== undefined && imatrix !== undefined) throw wrong('importance comes from an importance matrix or from a calibration text; give one of them')
   if (gptq !== undefined) {
@@ -150,12 +154,12 @@ function outputPairs(checkpoint, fileType, imatrix) {
 const hashOf = (numbers) => sha256(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength))
 
 /** What decides about the bytes of the output, beside the input. @param {QuantizeOptions} options @param {Plan} plan @param {Imatrix | undefined} imatrix */
-async function decisive({ method = 'search', calibration, gptq }, plan, imatrix) {
+async function decisive({ method = 'search', calibration, gptq, smooth }, plan, imatrix) {
   const importance = []
   for (const [name, { sums, counts }] of imatrix?.entries ?? []) importance.push([name, await hashOf(sums), [...counts]])
   return {
-    method, fileType: plan.fileType, types: plan.tensors.map(({ tensor, to }) => [tensor.name, to]), importance, file: imatrix?.file, datasets: imatrix?.datasets, chunks: imatrix?.chunks,
-    ...(calibration && looksAtInputs(method) && { ...calibration, text: await sha256(new TextEncoder().encode(calibration.text)) }), ...(method === 'gptq' && gptqOptions(gptq)),
+    method, fileType: plan.fileType, types: plan.tensors.map(({ tensor, to }) => [tensor.name, to]), importance, smooth, file: imatrix?.file, datasets: imatrix?.datasets, chunks: imatrix?.chunks,
+    ...(calibration && (looksAtInputs(method) || smooth !== undefined) && { ...calibration, text: await sha256(new TextEncoder().encode(calibration.text)) }), ...(method === 'gptq' && gptqOptions(gptq)),
   }
 }
 
@@ -266,8 +270,11 @@ export async function quantize(source, destination, options) {
   /** @type {ReturnType<typeof import('./node.js').lineJournal> | undefined} */
   let analysisJournal
   try {
-    const checkpoint = isCheckpoint(source) ? source : opened = await openCheckpoint(source, { ...options, engine })
+    let checkpoint = isCheckpoint(source) ? source : opened = await openCheckpoint(source, { ...options, engine })
     if (destination !== undefined) await checkDestination(checkpoint, destination)
+    if (options.smooth !== undefined && options.calibration && !options.dryRun) {
+      checkpoint = await smoothed(engine, checkpoint, { alpha: options.smooth, calibration: options.calibration, signal: options.signal, onNote: options.onNote })
+    }
     analysisJournal = options.target && !options.sensitivity && !options.dryRun && typeof destination === 'string' && files ? (await files()).analysisJournal(destination) : undefined
     job = await prepare(engine, checkpoint, options, analysisJournal)
     if (options.dryRun || destination === undefined) return dryResult(job)
