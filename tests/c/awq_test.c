@@ -3,7 +3,7 @@
 
 #include "check.h"
 #include "quantize_util.h"
-#include "team_threads.h"
+#include "teams.h"
 
 enum { COLS = 256, ROWS = 24, SAMPLES = 400 };
 
@@ -92,10 +92,10 @@ static void matrices_share_their_scales(void) {
   CHECK_NEAR((scaled_error(NB_ENCODE_SEARCH, h, &two[0], o.scales) + scaled_error(NB_ENCODE_SEARCH, h, &two[1], o.scales)) / o.report.error, 1, 1e-3);
   CHECK(memcmp(o.scales, given.scales, sizeof o.scales) == 0);
   for (unsigned threads = 2; threads <= 4; threads++) {
-    team_threads team = team_start(threads);
-    const outcome same = search(team.team, NB_ENCODE_SEARCH, 0, h, NULL, two, 2);
+    nb_team *team = team_start(threads);
+    const outcome same = search(team, NB_ENCODE_SEARCH, 0, h, NULL, two, 2);
     CHECK(memcmp(&same.report, &o.report, sizeof o.report) == 0 && memcmp(same.scales, o.scales, sizeof o.scales) == 0);
-    team_end(&team);
+    team_end(team);
   }
   // A few rows speak for all.
   const outcome few = search(NULL, NB_ENCODE_SEARCH, 8, h, NULL, two, 2);

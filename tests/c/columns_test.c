@@ -2,7 +2,7 @@
 #include "../../src/quantize/columns.h"
 #include "check.h"
 #include "quantize_util.h"
-#include "team_threads.h"
+#include "teams.h"
 
 enum { ROWS = 5, COLS = 37, KEEP = 20 };
 
@@ -145,12 +145,12 @@ static void the_bits_are_the_same_for_any_number_of_threads(void) {
   nb_columns_report report;
   CHECK(prune(NULL, KEEP, true, one, s.h, kept, &report, NULL) == NB_OK);
   for (unsigned threads = 2; threads <= 4; threads++) {
-    team_threads team = team_start(threads);
+    nb_team *team = team_start(threads);
     float *w = copied(s.w);
-    CHECK(prune(team.team, KEEP, true, w, s.h, other, &report, NULL) == NB_OK);
+    CHECK(prune(team, KEEP, true, w, s.h, other, &report, NULL) == NB_OK);
     CHECK(memcmp(w, one, ROWS * COLS * sizeof *w) == 0 && memcmp(kept, other, COLS) == 0);
     free(w);
-    team_end(&team);
+    team_end(team);
   }
   free(one);
   drop(s);

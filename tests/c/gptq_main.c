@@ -14,7 +14,7 @@
 #include "../../src/quantize/error.h"
 #include "../../src/quantize/gptq.h"
 #include "../../src/quantize/hqq.h"
-#include "team_threads.h"
+#include "teams.h"
 
 typedef struct arguments {
   nb_gptq_options options;
@@ -140,9 +140,9 @@ int main(int argc, char **argv) {
   uint8_t *out = take((uint64_t)rows * row_bytes);
   float *scales = take(cols * sizeof *scales);
   for (size_t j = 0; j < cols; j++) scales[j] = 1;
-  team_threads t = team_start(a.threads);
+  nb_team *t = team_start(a.threads);
   const double start = seconds();
-  if (scaled) scale(&a, t.team, type, w, rows, h, cols, scales);
+  if (scaled) scale(&a, t, type, w, rows, h, cols, scales);
   else printf("{");
   if (!strcmp(method, "hqq")) {
     const nb_hqq_options options = nb_hqq_defaults();
@@ -155,16 +155,16 @@ int main(int argc, char **argv) {
     nb_gptq_matrix matrix = {.type = type, .rows = rows, .w = w, .out = out};
     nb_error err = {0};
     void *scratch = take(nb_gptq_scratch_bytes(&a.options, cols, &matrix, 1, a.threads));
-    if (nb_gptq(t.team, &a.options, cols, h, cross, &matrix, 1, scratch, &err)) fail(err.message, "gptq");
+    if (nb_gptq(t, &a.options, cols, h, cross, &matrix, 1, scratch, &err)) fail(err.message, "gptq");
     const nb_gptq_report *r = &matrix.report;
     printf("\"energy\": %.9g, \"searched\": %.9g, \"error\": %.9g, \"damping\": %g, \"dead\": %zu, \"rows\": [%zu, %zu, %zu], ", r->energy, r->searched,
            r->error, (double)r->damping, r->dead, r->rows_search, r->rows_static, r->rows_groups);
     free(scratch);
   }
   printf("\"seconds\": %.4f, \"under\": [", seconds() - start);
-  for (int i = 0; i < a.n_under; i++) printf("%s%.6g", i ? ", " : "", error_under(a.under[i], t.team, type, w, out, rows, cols, scales));
+  for (int i = 0; i < a.n_under; i++) printf("%s%.6g", i ? ", " : "", error_under(a.under[i], t, type, w, out, rows, cols, scales));
   printf("], \"hash\": \"%016llx\"}\n", (unsigned long long)nb_hash(out, rows * row_bytes, 0));
-  team_end(&t);
+  team_end(t);
   free(scales);
   free(out);
   free(cross);

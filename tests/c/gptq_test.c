@@ -5,7 +5,7 @@
 #include "../../src/quantize/grid.h"
 #include "check.h"
 #include "quantize_util.h"
-#include "team_threads.h"
+#include "teams.h"
 
 enum { COLS = 256, ROWS = 20, SAMPLES = 600 };
 
@@ -190,11 +190,11 @@ static void threads_do_not_change_a_bit(void) {
     const nb_gptq_options o = nb_gptq_defaults();
     const nb_gptq_report alone = encode_one(NULL, &o, type, &p, cross, one);
     for (unsigned threads = 1; threads <= 4; threads++) {
-      team_threads team = team_start(threads);
-      const nb_gptq_report r = encode_one(team.team, &o, type, &p, cross, out);
+      nb_team *team = team_start(threads);
+      const nb_gptq_report r = encode_one(team, &o, type, &p, cross, out);
       CHECK(memcmp(one, out, bytes) == 0);
       CHECK(memcmp(&r, &alone, sizeof r) == 0);
-      team_end(&team);
+      team_end(team);
     }
     free(out);
     free(one);

@@ -2,7 +2,7 @@
 #include "../../src/quantize/linalg.h"
 #include "check.h"
 #include "quantize_util.h"
-#include "team_threads.h"
+#include "teams.h"
 
 static const size_t SIZES[] = {1, 2, 16, 17, 63, 64, 65, 128, 200};
 enum { N_SIZES = sizeof SIZES / sizeof SIZES[0] };
@@ -44,11 +44,11 @@ static void factors_are_the_same_for_any_number_of_threads(void) {
   memcpy(one, a, n * n * sizeof *one);
   CHECK(nb_cholesky_upper(NULL, one, n));
   for (unsigned threads = 2; threads <= 4; threads++) {
-    team_threads team = team_start(threads);
+    nb_team *team = team_start(threads);
     memcpy(u, a, n * n * sizeof *u);
-    CHECK(nb_cholesky_upper(team.team, u, n));
+    CHECK(nb_cholesky_upper(team, u, n));
     CHECK(memcmp(u, one, n * n * sizeof *u) == 0);
-    team_end(&team);
+    team_end(team);
   }
   free(u);
   free(one);
