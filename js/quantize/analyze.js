@@ -5,7 +5,7 @@
 import { NibbleError } from '../errors.js'
 import { abortError } from '../source.js'
 import { measureImatrix } from './calibration.js'
-import { openCheckpoint } from './checkpoint.js'
+import { isCheckpoint, openCheckpoint } from './checkpoint.js'
 import { ENCODE, RowEncoder } from './encode.js'
 import { quantizeEngine } from './engine.js'
 import { fitGroups, groupsOf } from './groups.js'
@@ -66,9 +66,6 @@ const MOST_EACH = 100
 const IMPORTANCE_SAMPLES = 64
 /** Types in which the whole model is tried: the first that is there of each list. The error of the first is next to nothing. */
 const CHECKS = [['Q8_0'], ['Q4_K', 'Q4_0', 'IQ4_NL']]
-
-/** @param {unknown} source @returns {source is Checkpoint} */
-const isCheckpoint = (source) => typeof source === 'object' && source !== null && 'pairs' in source && 'tensors' in source
 
 /**
  * Analyses a model.

@@ -25,6 +25,9 @@ import { openHuggingFace } from './huggingface.js'
  * @typedef {import('../source.js').Source | import('./folder.js').NamedFile[]} CheckpointSource
  */
 
+/** @param {unknown} source @returns {source is Checkpoint} */
+export const isCheckpoint = (source) => typeof source === 'object' && source !== null && 'pairs' in source && 'tensors' in source
+
 /**
  * Opens a model: a GGUF file given as a path (Node), URL, File, Blob or ArrayBuffer, or an array of these for the parts of a split model (naming the
  * first part's path or URL is enough); or a Hugging Face folder, given as a path (Node) or as the list of its files.

@@ -4,15 +4,14 @@
 import { NibbleError } from '../errors.js'
 import { abortError } from '../source.js'
 import { Calibration, SITES } from './calibration.js'
-import { openCheckpoint } from './checkpoint.js'
+import { isCheckpoint, openCheckpoint } from './checkpoint.js'
 import { quantizeEngine } from './engine.js'
 import { FLOAT_BYTES } from './floats.js'
 import { GgufWriter } from './gguf-writer.js'
 import { architectureKey, layersOf, leastLayers, withNumber, withoutLayers } from './layers.js'
 import { layerOf } from './plan.js'
-import { files } from './platform.js'
 import { LayerPruner } from './prune-layer.js'
-import { openSink } from './sinks.js'
+import { checkDestination, openSink } from './sinks.js'
 import { isFloat, rowsOf } from './types.js'
 
 /**
@@ -105,9 +104,6 @@ async function copy(writer, checkpoint, tensor, check) {
   }
 }
 
-/** @param {unknown} source @returns {source is Checkpoint} */
-const isCheckpoint = (source) => typeof source === 'object' && source !== null && 'pairs' in source && 'tensors' in source
-
 /**
  * Takes away what matters least of a model.
  * @param {import('../source.js').Source | Checkpoint} source  as openCheckpoint takes it, or a checkpoint, which stays open
@@ -138,9 +134,7 @@ export async function prune(source, destination, options) {
   let pruner
   try {
     const whole = isCheckpoint(source) ? source : opened = await openCheckpoint(source, { ...options, engine })
-    if (typeof destination === 'string' && files && await (await files()).samePlace(whole.name, destination)) {
-      throw wrong(`${destination} is the file that is read; name another one for the result`)
-    }
+    await checkDestination(whole, destination)
     const nLayers = layersOf(whole)
     if (typeof removeLayers === 'number' && removeLayers >= nLayers) throw wrong(`${removeLayers} layers of ${nLayers} would go; leave one at least`)
     const needed = [...(sparsity === undefined ? [] : Object.values(SITES).flat().filter((end) => end !== 'output.weight')), ...(ffnWidth === undefined ? [] : ['ffn_down.weight'])]

@@ -6,7 +6,7 @@ import { NibbleError } from '../errors.js'
 import { abortError } from '../source.js'
 import { analyzeWith, checkAnalysis } from './analyze.js'
 import { CalibratedRun, ERROR_SAMPLES, openCalibration } from './calibrated.js'
-import { openCheckpoint } from './checkpoint.js'
+import { isCheckpoint, openCheckpoint } from './checkpoint.js'
 import { ENCODE, RowEncoder } from './encode.js'
 import { quantizeEngine } from './engine.js'
 import { estimateCalibration, estimateWork } from './estimate.js'
@@ -17,7 +17,7 @@ import { pair, withPairs } from './pairs.js'
 import { planTypes, weightsOf } from './plan.js'
 import { files } from './platform.js'
 import { Run } from './run.js'
-import { openSink } from './sinks.js'
+import { checkDestination, openSink } from './sinks.js'
 import { SiteEncoder, gptqOptions } from './sites.js'
 import { smoothed } from './smooth.js'
 import { checkTarget, chooseMix } from './target.js'
@@ -133,8 +133,6 @@ async function planOf(engine, checkpoint, options, imatrix, journal, note) {
   return { ...plan, notes, mix: result, analysis }
 }
 
-/** @param {unknown} source @returns {source is Checkpoint} */
-const isCheckpoint = (source) => typeof source === 'object' && source !== null && 'pairs' in source && 'tensors' in source
 /** @param {unknown} source @returns {source is Imatrix} */
 const isImatrix = (source) => typeof source === 'object' && source !== null && 'entries' in source
 
@@ -165,13 +163,6 @@ async function decisive({ method = 'search', calibration, gptq, smooth }, plan, 
 
 /** @type {Sink} */
 const NOWHERE = { write: async () => {}, commit: async () => {}, abort: async () => {} }
-
-/** @param {Checkpoint} checkpoint @param {unknown} destination */
-async function checkDestination(checkpoint, destination) {
-  if (typeof destination === 'string' && files && await (await files()).samePlace(checkpoint.name, destination)) {
-    throw new NibbleError('E_ARGUMENT', `${destination} is the file that is read; name another one for the result`)
-  }
-}
 
 /**
  * What is known before the work: types, estimate, what the file will hold.

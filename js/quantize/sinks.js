@@ -23,6 +23,13 @@ import { files } from './platform.js'
  * @property {(line: string) => Promise<void>} append
  */
 
+/** A file is not written over while it is read. @param {import('./checkpoint.js').Checkpoint} checkpoint @param {unknown} destination */
+export async function checkDestination(checkpoint, destination) {
+  if (typeof destination === 'string' && files && await (await files()).samePlace(checkpoint.name, destination)) {
+    throw new NibbleError('E_ARGUMENT', `${destination} is the file that is read; name another one for the result`)
+  }
+}
+
 /**
  * @param {import('./gguf-writer.js').Sink | string} destination  a path (Node), or a sink
  * @returns {Promise<import('./gguf-writer.js').Sink>}
