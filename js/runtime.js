@@ -244,7 +244,8 @@ export class Engine {
       }
       rates[turn & 1] = Math.max(rates[turn & 1], n / time)
     }
-    return fasterSums = rates[1] > 1.2 * rates[0] ? 32 : 16
+    // The whole kernel does less besides when it sums in 32 bits: where these instructions alone are 1.13 times as fast (x64 with AVX-VNNI), prompts gain 25 to 45 %.
+    return fasterSums = rates[1] > rates[0] ? 32 : 16
   }
 
   /** Gives up the instance: its memory is freed with the last reference to it. Returns what every later call throws. */
