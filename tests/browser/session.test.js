@@ -239,6 +239,7 @@ describe('the end of an engine, with much that waits', () => {
     ['by the debugger', () => page.workers()[0].evaluate(() => self.close())],
     ['at once, whatever it does', () => page.evaluate(() => w.worker.terminate())],
   ])) test(`a worker that is ended from outside, ${how}`, async () => {
+    await until(() => page.workers().length === 0, 'those of the tests before are gone')
     await page.evaluate(async () => {
       const { Worker } = window
       window.Worker = class extends Worker {
