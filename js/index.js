@@ -3,6 +3,7 @@
  */
 export { load, estimate, loadTokenizer } from './load.js'
 export { Model } from './model.js'
+export { Session } from './session.js'
 export { Tokenizer } from './tokenizer.js'
 export { NibbleError, isNibbleError } from './errors.js'
 export { chooseVariant } from './runtime.js'
@@ -18,4 +19,7 @@ export { chooseVariant } from './runtime.js'
  * @typedef {import('./chat.js').ChatChunk} ChatChunk
  * @typedef {import('./completions.js').CompletionOptions} CompletionOptions
  * @typedef {import('./completions.js').Completion} Completion
+ * @typedef {import('./session.js').SessionOptions} SessionOptions
+ * @typedef {import('./session.js').SessionGenerateOptions} SessionGenerateOptions
+ * @typedef {import('./session.js').SessionInput} SessionInput
  */

@@ -6,7 +6,7 @@ import { Heap } from './memory.js'
 import { loadTeam, node, wasmFile } from './platform.js'
 
 /** The version of the ABI in wasm/exports.txt that this code was written for. */
-const ABI_VERSION = 2
+const ABI_VERSION = 3
 const PAGE = 65536
 /** Enough for the library's static data and stack (the linker was told to need less); everything else grows. */
 const INITIAL_PAGES = 4 * 1024 * 1024 / PAGE
@@ -157,6 +157,8 @@ export class Engine {
     this.team = 0
     this.threads = 1
     this.endThreads = () => {}
+    /** Told of a trap: nothing that waits will be served. */
+    this.onTrap = (/** @type {NibbleError} */ _) => {}
     /** Of the model in it: see recommended(). @type {Partial<import('./options.js').GenerateOptions>} */
     this.sampling = {}
     /** @type {Record<string, Function>} */
@@ -185,6 +187,7 @@ export class Engine {
       return f(...args)
     } catch (error) {
       this.dead = new NibbleError('E_INTERNAL', `the engine stopped in ${name}; load the model again, and report the bug`, { cause: error })
+      this.onTrap(this.dead)
       throw this.dead
     }
   }

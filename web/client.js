@@ -2,6 +2,7 @@
  * Nibble in a page: the interface of js/index.js with the engine in a worker, so that the page stays responsive. What differs:
  *
  * - tokenize, detokenize and the methods of tokenizers return promises;
+ * - of sessions see session.js;
  * - `info.memory()` tells what the worker said last, with its latest answer;
  * - a stream may be ahead of its reader by a few hundred chunks;
  * - `fetch` is no option: call it yourself and pass the Response;
@@ -13,9 +14,11 @@
 import { NibbleError, isNibbleError } from '../js/errors.js'
 import { abortError } from '../js/source.js'
 import { Connection, Inbox, absolute } from './connection.js'
+import { Session } from './session.js'
 
 export { NibbleError, isNibbleError }
 export { chooseVariant } from '../js/runtime.js'
+export { Session }
 
 /**
  * @typedef {import('../js/index.js').Source} Source
@@ -27,6 +30,9 @@ export { chooseVariant } from '../js/runtime.js'
  * @typedef {import('../js/index.js').ChatChunk} ChatChunk
  * @typedef {import('../js/index.js').CompletionOptions} CompletionOptions
  * @typedef {import('../js/index.js').Completion} Completion
+ * @typedef {import('../js/index.js').SessionOptions} SessionOptions
+ * @typedef {import('../js/index.js').SessionGenerateOptions} SessionGenerateOptions
+ * @typedef {import('../js/index.js').SessionInput} SessionInput
  *
  * @typedef {object} WorkerOptions
  * @property {string | URL | TrustedScriptURL} [workerUrl]  where worker.js is, if not beside this file; must be of the page's origin. Pages that require Trusted Types pass
@@ -255,6 +261,15 @@ export class Model {
    */
   score(text, { signal } = {}) {
     return this.connection.ask('score', [text], { signal, owner: this })
+  }
+
+  /**
+   * A conversation with a memory of its own, which takes as much as that of the model itself for the same number of tokens. Sessions and the other
+   * calls use the model in turn.
+   * @param {SessionOptions} [options]
+   */
+  session(options) {
+    return new Session(this, options)
   }
 
   /** Ends the worker and frees everything. Work under way ends with E_DISPOSED; calling it again does nothing. */

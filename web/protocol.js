@@ -14,6 +14,7 @@
  *   {id, result, wasm_bytes}          work is done; for a stream: it may be pulled
  *   {id, end: true, wasm_bytes}       a stream is over
  *   {id, error, wasm_bytes}           work failed, or a stream broke off
+ *   {dead}                            the engine has trapped, and why: nothing more can be done here
  *   {part, read}                      wants at most that many bytes of a source that lives in the page
  *
  * id and part are numbers of the page's choice. Sources that the worker can open by itself (URLs, Blobs) cross as they are; all others are
@@ -22,7 +23,7 @@
 import { NibbleError, isNibbleError } from '../js/errors.js'
 
 /** To be raised with every change of the messages: a page must not talk to the worker of another version. */
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 
 /** Most chunks of a stream that the worker is ahead of its reader. */
 export const WINDOW = 256

@@ -62,6 +62,14 @@ test('types of the package check a strict TypeScript program', async () => {
     const whole = await model.chat.completions.create({ messages: [{ role: 'user', content: info.name }], temperature: 0 })
     const text: string = whole.choices[0].message.content
     for await (const chunk of await model.chat.completions.create({ messages: [], stream: true })) console.log(chunk.choices[0]?.delta.content ?? '')
+    const session = model.session({ system: text, contextLength: 512 })
+    await session.append('Hello')
+    const answer: string = (await session.generate({ max_tokens: 3 })).choices[0].message.content
+    for await (const chunk of await session.generate({ stream: true })) console.log(answer, chunk.choices[0]?.delta.content ?? '')
+    const saved: Uint8Array = await session.save()
+    await (await session.clone()).restore(saved)
+    const { left } = await session.measure({ role: 'user', content: text })
+    console.log(left, whole.usage.prompt_tokens_details.cached_tokens)
     // @ts-expect-error an option that does not exist
     await model.completions.create({ prompt: text, temprature: 1 })
     try { await estimate(source) } catch (error) { if (error instanceof NibbleError) console.log(error.code satisfies string) }`)
@@ -69,7 +77,7 @@ test('types of the package check a strict TypeScript program', async () => {
   await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', project]).catch((error) => assert.fail(error.stdout))
 })
 
-test('sizes: each module at most 300 kB, the engine in a page with its chat templates at most 60 KiB', (t) => {
+test('sizes: each module at most 300 kB, the engine in a page with its chat templates at most 72 KiB', (t) => {
   const size = (/** @type {string} */ name) => statSync(join(project, 'node_modules/nibble-llm/dist', name)).size
   for (const variant of ['simd128', 'relaxed', 'simd128-threads', 'relaxed-threads']) {
     t.diagnostic(`nibble-${variant}.wasm: ${size(`nibble-${variant}.wasm`)} bytes`)
@@ -79,7 +87,7 @@ test('sizes: each module at most 300 kB, the engine in a page with its chat temp
   for (const engine of ['worker', 'index']) {
     const bytes = size(`web/${engine}.js`) + size('web/template.js')
     t.diagnostic(`${engine}.js with template.js: ${bytes} bytes`)
-    assert.ok(bytes <= 60 * 1024, `${bytes}`)
+    assert.ok(bytes <= 72 * 1024, `${bytes}`)
   }
 })
 
