@@ -18,4 +18,6 @@ export { chooseVariant } from './runtime.js'
  * @typedef {import('./chat.js').ChatChunk} ChatChunk
  * @typedef {import('./completions.js').CompletionOptions} CompletionOptions
  * @typedef {import('./completions.js').Completion} Completion
+ * @typedef {import('./embeddings.js').EmbeddingOptions} EmbeddingOptions
+ * @typedef {import('./embeddings.js').EmbeddingResult} EmbeddingResult
  */

@@ -6,7 +6,7 @@ import { Heap } from './memory.js'
 import { loadTeam, node, wasmFile } from './platform.js'
 
 /** The version of the ABI in wasm/exports.txt that this code was written for. */
-const ABI_VERSION = 2
+const ABI_VERSION = 3
 const PAGE = 65536
 /** Enough for the library's static data and stack (the linker was told to need less); everything else grows. */
 const INITIAL_PAGES = 4 * 1024 * 1024 / PAGE

@@ -9,7 +9,7 @@
 #include "../src/kernels/simd.h"  // NB_SIMD128, NB_RELAXED
 #include "../src/model/loader.h"
 
-#define NB_ABI_VERSION 2
+#define NB_ABI_VERSION 3
 
 #ifndef NB_SIMD128
 #error "the modules that ship have SIMD"

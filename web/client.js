@@ -27,6 +27,8 @@ export { chooseVariant } from '../js/runtime.js'
  * @typedef {import('../js/index.js').ChatChunk} ChatChunk
  * @typedef {import('../js/index.js').CompletionOptions} CompletionOptions
  * @typedef {import('../js/index.js').Completion} Completion
+ * @typedef {import('../js/index.js').EmbeddingOptions} EmbeddingOptions
+ * @typedef {import('../js/index.js').EmbeddingResult} EmbeddingResult
  *
  * @typedef {object} WorkerOptions
  * @property {string | URL | TrustedScriptURL} [workerUrl]  where worker.js is, if not beside this file; must be of the page's origin. Pages that require Trusted Types pass
@@ -203,7 +205,19 @@ class ChatCompletions {
   }
 }
 
-/** @param {Model} model @param {string} op @param {CompletionOptions | ChatOptions} options */
+class Embeddings {
+  /** @param {Model} model */
+  constructor(model) {
+    this.model = model
+  }
+
+  /** A vector for each text. @param {EmbeddingOptions} options @returns {Promise<EmbeddingResult>} */
+  async create(options) {
+    return create(this.model, 'embeddings', options)
+  }
+}
+
+/** @param {Model} model @param {string} op @param {(CompletionOptions | ChatOptions | EmbeddingOptions) & {stream?: boolean}} options */
 function create(model, op, options) {
   const { signal, ...sent } = options ?? {}
   return model.connection.ask(op, [options && sent], { signal, inbox: sent.stream ? new Inbox() : undefined, owner: model })
@@ -226,6 +240,7 @@ export class Model {
     this.tokenizer = new Tokenizer(connection, tokenizer, this)
     this.completions = new Completions(this)
     this.chat = { completions: new ChatCompletions(this) }
+    this.embeddings = new Embeddings(this)
     forgotten.register(this, connection, this)
   }
 

@@ -42,6 +42,7 @@ const OPERATIONS = {
   },
   completions: ({ signal }, options) => loaded().completions.create({ ...options, signal }),
   chat: ({ signal }, options) => loaded().chat.completions.create({ ...options, signal }),
+  embeddings: ({ signal }, options) => loaded().embeddings.create({ ...options, signal }),
   encodeChat: (_, messages, variables) => loaded().chat.completions.encode(messages, variables),
   logits: ({ signal }, ids) => loaded().logits(ids, { signal }),
   score: ({ signal }, text) => loaded().score(text, { signal }),
