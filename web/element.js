@@ -329,6 +329,7 @@ export class NibbleChat extends Base {
     bubble.append(words)
     try {
       for await (const chunk of await model.chat.completions.create({ messages: all, stream: true, max_tokens: number('max-tokens'), temperature: number('temperature'), signal })) {
+        if (signal.aborted) break // the worker was ahead
         const text = chunk.choices[0]?.delta.content ?? ''
         if (text === '') continue
         message.content += text
