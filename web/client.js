@@ -21,14 +21,14 @@ export { chooseVariant } from '../js/runtime.js'
  * @typedef {import('../js/index.js').Source} Source
  * @typedef {import('../js/index.js').Progress} Progress
  * @typedef {import('../js/index.js').ModelInfo} ModelInfo
+ * @typedef {import('../js/index.js').EmbeddingOptions} EmbeddingOptions
+ * @typedef {import('../js/index.js').EmbeddingResult} EmbeddingResult
  * @typedef {import('../js/index.js').Message} Message
  * @typedef {import('../js/index.js').ChatOptions} ChatOptions
  * @typedef {import('../js/index.js').ChatCompletion} ChatCompletion
  * @typedef {import('../js/index.js').ChatChunk} ChatChunk
  * @typedef {import('../js/index.js').CompletionOptions} CompletionOptions
  * @typedef {import('../js/index.js').Completion} Completion
- * @typedef {import('../js/index.js').EmbeddingOptions} EmbeddingOptions
- * @typedef {import('../js/index.js').EmbeddingResult} EmbeddingResult
  *
  * @typedef {object} WorkerOptions
  * @property {string | URL | TrustedScriptURL} [workerUrl]  where worker.js is, if not beside this file; must be of the page's origin. Pages that require Trusted Types pass

@@ -48,6 +48,7 @@ const STYLE = `
     flex: 1; min-inline-size: 0; resize: none; field-sizing: content; max-block-size: 8lh; box-sizing: border-box; padding: 0.45rem 0.6rem; font: inherit; color: inherit; background: transparent;
     border: 1px solid var(--nibble-chat-field, light-dark(#85807a, #8c867f)); border-radius: calc(var(--nibble-chat-radius, 0.75rem) * 0.6);
   }
+  [part~=input]::placeholder { color: light-dark(#6b6661, #a8a29a); opacity: 1 }
   [part~=button] {
     align-self: end; padding: 0.45rem 0.9rem; font: inherit; cursor: pointer; border: 1px solid transparent; border-radius: calc(var(--nibble-chat-radius, 0.75rem) * 0.6);
     color: var(--nibble-chat-accent-color, light-dark(#fff, #1b1a19)); background: var(--nibble-chat-accent, light-dark(#8a3b12, #e59866));
