@@ -168,6 +168,11 @@ export class TokenSession {
     return this.engine.ptr('nb_session_logits', this.ptr, i)
   }
 
+  /** The state behind the final norm of token i of the last pass; valid until the next call into the library. @param {number} i @param {number} d_model */
+  hidden(i, d_model) {
+    return this.engine.heap.f32(this.engine.ptr('nb_session_hidden', this.ptr, i), d_model)
+  }
+
   /** Log-probability of a token behind token i of the last pass. @param {number} i @param {number} id */
   logprob(i, id) {
     return this.engine.call('nb_logprob', this.logitsPtr(i), this.tokenizer.n_vocab, id)

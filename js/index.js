@@ -13,6 +13,8 @@ export { chooseVariant } from './runtime.js'
  * @typedef {import('./load.js').Progress} Progress
  * @typedef {import('./source.js').Source} Source
  * @typedef {import('./info.js').ModelInfo} ModelInfo
+ * @typedef {import('./embeddings.js').EmbeddingOptions} EmbeddingOptions
+ * @typedef {import('./embeddings.js').EmbeddingResult} EmbeddingResult
  * @typedef {import('./chat.js').Message} Message
  * @typedef {import('./chat.js').ChatOptions} ChatOptions
  * @typedef {import('./chat.js').ChatCompletion} ChatCompletion

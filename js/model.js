@@ -3,6 +3,7 @@
  */
 import { ChatCompletions } from './chat.js'
 import { Completions } from './completions.js'
+import { Embeddings } from './embeddings.js'
 import { NibbleError } from './errors.js'
 import { TokenSession } from './generate.js'
 import { recommended } from './options.js'
@@ -43,6 +44,7 @@ export class Model {
     engine.onTrap = (error) => this.close(error)
     this.completions = new Completions(this)
     this.chat = { completions: new ChatCompletions(this) }
+    this.embeddings = new Embeddings(this)
   }
 
   /** Waits for the main session; the caller must call what it returns when it is done. @param {AbortSignal} [signal] */

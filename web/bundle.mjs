@@ -3,6 +3,7 @@
  *
  *   client.js   `nibble-llm/web`: the engine in a worker
  *   worker.js   that worker
+ *   element.js  `nibble-llm/element`: <nibble-chat>, which imports client.js when it loads a model
  *   index.js    `nibble-llm` for browsers: the engine on the thread that imports it
  *   template.js chat templates; these two read it with a model that has one
  *   quantize.js `nibble-llm/quantize`, for workers of pages
@@ -30,6 +31,14 @@ const browserPlatform = {
   },
 }
 
+/** The element waits with client.js until it needs it, and leaves it to the bundlers of users, which then find the worker, too. @type {import('esbuild').Plugin} */
+const laterClient = {
+  name: 'later',
+  setup(build) {
+    build.onResolve({ filter: /^\.\/client\.js$/ }, ({ kind, path }) => (kind === 'dynamic-import' ? { path, external: true } : undefined))
+  },
+}
+
 /** Comments for the bundlers of users at the imports of web/platform.js; here, because minifying removes them. @param {string} file */
 function keepComments(file) {
   const text = readFileSync(file, 'utf8')
@@ -51,7 +60,7 @@ export async function bundle() {
   const { metafile } = await esbuild.build({
     absWorkingDir: root,
     entryPoints: [
-      ...['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'web/quantize-client.js', 'web/quantize-worker.js', 'demo/main.js'].map((path) => ({ in: path, out: basename(path, '.js') })),
+      ...['web/client.js', 'web/worker.js', 'web/element.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'web/quantize-client.js', 'web/quantize-worker.js', 'demo/main.js'].map((path) => ({ in: path, out: basename(path, '.js') })),
       { in: 'js/quantize/index.js', out: 'quantize' },
     ],
     outdir: 'dist/web',
@@ -60,7 +69,7 @@ export async function bundle() {
     format: 'esm',
     platform: 'browser',
     target: 'es2022',
-    plugins: [browserPlatform],
+    plugins: [browserPlatform, laterClient],
     legalComments: 'none',
     charset: 'utf8',
     logLevel: 'warning',
@@ -71,7 +80,7 @@ export async function bundle() {
   for (const name of readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.wasm'))) copyFileSync(join(root, 'dist', name), join(out, name))
   copyFileSync(EMBEDDED, join(out, basename(EMBEDDED)))
   for (const [path, { bytes, imports }] of Object.entries(metafile.outputs)) {
-    if (imports.length > 0) throw new Error(`${path} imports ${imports.map((i) => i.path).join(', ')}`)
+    if (imports.some((i) => i.path !== './client.js' || basename(path) !== 'element.js')) throw new Error(`${path} imports ${imports.map((i) => i.path).join(', ')}`)
     say(`${path}: ${(bytes / 1000).toFixed(1)} kB`)
   }
 }

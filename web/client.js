@@ -24,6 +24,8 @@ export { Session }
  * @typedef {import('../js/index.js').Source} Source
  * @typedef {import('../js/index.js').Progress} Progress
  * @typedef {import('../js/index.js').ModelInfo} ModelInfo
+ * @typedef {import('../js/index.js').EmbeddingOptions} EmbeddingOptions
+ * @typedef {import('../js/index.js').EmbeddingResult} EmbeddingResult
  * @typedef {import('../js/index.js').Message} Message
  * @typedef {import('../js/index.js').ChatOptions} ChatOptions
  * @typedef {import('../js/index.js').ChatCompletion} ChatCompletion
@@ -209,7 +211,19 @@ class ChatCompletions {
   }
 }
 
-/** @param {Model} model @param {string} op @param {CompletionOptions | ChatOptions} options */
+class Embeddings {
+  /** @param {Model} model */
+  constructor(model) {
+    this.model = model
+  }
+
+  /** A vector for each text. @param {EmbeddingOptions} options @returns {Promise<EmbeddingResult>} */
+  async create(options) {
+    return create(this.model, 'embeddings', options)
+  }
+}
+
+/** @param {Model} model @param {string} op @param {(CompletionOptions | ChatOptions | EmbeddingOptions) & {stream?: boolean}} options */
 function create(model, op, options) {
   const { signal, ...sent } = options ?? {}
   return model.connection.ask(op, [options && sent], { signal, inbox: sent.stream ? new Inbox() : undefined, owner: model })
@@ -232,6 +246,7 @@ export class Model {
     this.tokenizer = new Tokenizer(connection, tokenizer, this)
     this.completions = new Completions(this)
     this.chat = { completions: new ChatCompletions(this) }
+    this.embeddings = new Embeddings(this)
     forgotten.register(this, connection, this)
   }
 

@@ -58,6 +58,7 @@ const OPERATIONS = {
   },
   completions: ({ signal }, options) => loaded().completions.create({ ...options, signal }),
   chat: ({ signal }, options) => loaded().chat.completions.create({ ...options, signal }),
+  embeddings: ({ signal }, options) => loaded().embeddings.create({ ...options, signal }),
   encodeChat: (_, messages, variables) => loaded().chat.completions.encode(messages, variables),
   async session({ signal }, id, method, ...args) {
     if (method === 'open') sessions.set(id, loaded().session(args[0]))

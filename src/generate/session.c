@@ -128,3 +128,8 @@ const float *nb_session_logits(nb_session *s, size_t i) {
   assert(i < s->pass.n);
   return nb_pass_logits(&s->pass, i);
 }
+
+const float *nb_session_hidden(const nb_session *s, size_t i) {
+  assert(i < s->pass.n);
+  return s->pass.xn + i * s->model->config.d_model;
+}

@@ -48,5 +48,7 @@ void nb_session_slide(nb_session *s, uint32_t keep, uint32_t discard);
 // Tokens of the last pass, and the logits [n_vocab] behind its token i; valid until the next call that changes the session.
 size_t nb_session_n_pass(const nb_session *s);
 const float *nb_session_logits(nb_session *s, size_t i);
+// What these are computed of: the state [d_model] of that token behind the final norm; as long valid.
+const float *nb_session_hidden(const nb_session *s, size_t i);
 
 #endif

@@ -51,6 +51,7 @@ test('the command is there', async () => {
 test('types of the package check a strict TypeScript program', async () => {
   await writeFile(join(project, 'main.ts'), `
     import { load, estimate, NibbleError, type ModelInfo, type Source } from 'nibble-llm'
+    import { NibbleChat } from 'nibble-llm/element'
     import { memorySink, quantize, type QuantizeResult } from 'nibble-llm/quantize'
     const sink = memorySink()
     const made: QuantizeResult = await quantize(new File([], 'x.gguf'), sink, { type: 'Q4_0', method: 'gptq', calibration: { text: '' }, onProgress: ({ done }) => console.log(done) })
@@ -72,6 +73,11 @@ test('types of the package check a strict TypeScript program', async () => {
     console.log(left, whole.usage.prompt_tokens_details.cached_tokens)
     // @ts-expect-error an option that does not exist
     await model.completions.create({ prompt: text, temprature: 1 })
+    const vectors = await model.embeddings.create({ input: ['a', 'b'], dimensions: 64 })
+    const tokens: number = vectors.usage.total_tokens + vectors.data[0].index
+    const element = document.querySelector('nibble-chat') as NibbleChat
+    element.model = new File([], 'x.gguf')
+    console.log(tokens, (await element.send('Hello'))?.content, element.messages.length, element.busy)
     try { await estimate(source) } catch (error) { if (error instanceof NibbleError) console.log(error.code satisfies string) }`)
   await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: { strict: true, noEmit: true, target: 'es2022', module: 'nodenext', lib: ['es2023', 'dom', 'dom.asynciterable'], types: [] }, include: ['main.ts'] }))
   await run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', project]).catch((error) => assert.fail(error.stdout))
@@ -89,6 +95,12 @@ test('sizes: each module at most 300 kB, the engine in a page with its chat temp
     t.diagnostic(`${engine}.js with template.js: ${bytes} bytes`)
     assert.ok(bytes <= 72 * 1024, `${bytes}`)
   }
+})
+
+test('sizes: <nibble-chat> at most 12 kB, without what it loads later', (t) => {
+  const { size } = statSync(join(project, 'node_modules/nibble-llm/dist/web/element.js'))
+  t.diagnostic(`element.js: ${size} bytes`)
+  assert.ok(size <= 12_000)
 })
 
 test('sizes: the quantizer in a page at most 180 kB, with pruning, analysis and reports at most 240 kB, its modules at most 450 kB', (t) => {
