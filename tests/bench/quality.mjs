@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 import { perplexity } from '../../js/evaluate.js'
 import { greedyTexts } from '../../js/evaluate/loops.js'
 import { load } from '../../js/load.js'
-import { analyze, quantize } from '../../js/quantize/index.js'
+import { analyze, createReference, openReference, quantize } from '../../js/quantize/index.js'
 import { root, runMain, say, SetupError } from '../../wasm/shell.mjs'
 import { shared } from '../js/shared.js'
 import { modules } from './peers.mjs'
@@ -35,6 +35,8 @@ const HELP = `npm run quality -- [options]
   --threads N      (default: one for each core)
   --cache FOLDER   files and results.json (default .bench/quality)`
 const N_CTX = 512
+/** Of a reference's predictions: the divergence is right within a thousandth. */
+const KEPT = { topK: 256, drawn: 64 }
 /** Bits per weight for which mixes are found; one more has the size of llama.cpp's IQ4_XS. Beside them stand files of one type alone. */
 const MIXES = [4.5, 5], ALONE = ['IQ4_XS', 'Q4_K', 'Q4_1', 'Q5_K']
 /** Tokens of the held-out text behind which a model goes on greedily, to be compared with llama.cpp. */
@@ -129,6 +131,7 @@ await runMain(async () => {
   const calibration = { text: training, name: 'training text', samples: o.samples, ctx: N_CTX, parseSpecial: true }
   const original = await load(o.model, { threads, contextLength: N_CTX })
   const weights = original.info.parameters
+  const reference = await openReference((await createReference(original, heldOut, { ...KEPT, n_ctx: N_CTX, chunks: o.chunks, parseSpecial: true })).bytes)
   const beginning = original.tokenizer.encode(heldOut.slice(0, 400), { addSpecial: false, parseSpecial: true }).slice(0, BEGINNING)
 
   /** The text that a model goes on with, and the two most probable tokens behind each of its tokens. @param {import('../../js/model.js').Model} model */
@@ -139,6 +142,7 @@ await runMain(async () => {
     await model.visitLogits(tokens, undefined, (position, i, session) => { top[position] = session.topLogprobs(i, 2) })
     return { tokens, top }
   }
+  await original.dispose()
   const nativeThere = existsSync(join(o.peers, 'node-llama-cpp'))
   if (!nativeThere) say(`files are not held against llama.cpp, and it has no rows: there is no node-llama-cpp in ${o.peers} (npm run bench installs it; --peers names another folder)`)
 
@@ -146,10 +150,10 @@ await runMain(async () => {
   const measure = async (row) => {
     const model = await load(row.file, { threads, contextLength: N_CTX })
     try {
-      const of = await perplexity(model, heldOut, { n_ctx: N_CTX, chunks: o.chunks, parseSpecial: true, ...(row.by !== 'original' && { against: original }) })
+      const of = await perplexity(model, undefined, { against: reference })
       const bytes = statSync(row.file).size
       /** @type {Row} */
-      const measured = { ...row, bytes, bpw: bytes * 8 / weights, ppl: of.ppl, kld: of.kld?.mean ?? 0, kld_error: of.kld?.error ?? 0, top1: of.top1_agreement ?? 1 }
+      const measured = { ...row, bytes, bpw: bytes * 8 / weights, ppl: of.ppl, kld: Number(of.kld?.mean), kld_error: Number(of.kld?.error), top1: Number(of.top1_agreement) }
       if (nativeThere && row.by !== 'llama.cpp') measured.native = await besideNative(row.file, await ownText(model))
       results.rows.push(measured)
       results.save()
@@ -206,7 +210,6 @@ await runMain(async () => {
     for (const method of byText) for (const { type, target } of targets) await make(method, type, { target, sensitivity })
   }
   for (const method of o.methods) if (!usual.includes(method)) for (const type of o.types) await make(method, type, { type })
-  await original.dispose()
   for (const { passed, text } of checks(results.rows)) {
     console.log(`${passed ? 'PASS' : 'FAIL'}  ${text}`)
     if (!passed) process.exitCode = 1
