@@ -22,6 +22,8 @@ const here = fileURLToPath(new URL('.', import.meta.url))
 const TYPES = ['Q8_0', 'Q6_K', 'Q5_K_M', 'Q5_1', 'Q5_0', 'Q4_K_M', 'Q4_K_S', 'Q4_1', 'Q4_0', 'IQ4_NL', 'IQ4_XS', 'Q3_K_M', 'Q2_K']
 /** Methods with what they are given; the order is that in which rows are measured. */
 const METHODS = /** @type {const} */ ({ rtn: ['rtn', false], search: ['search', false], 'search, text': ['search', true], gptq: ['gptq', true], awq: ['awq', true], hqq: ['hqq', false] })
+/** No other row is compared with theirs. @type {(keyof typeof METHODS)[]} */
+const LAST = ['awq', 'hqq']
 const HELP = `npm run quality -- [options]
 
   --types LIST     ${TYPES.join(', ')} (default: all)
@@ -127,7 +129,8 @@ await runMain(async () => {
   const { training, heldOut } = conversations(o.stories)
   mkdirSync(o.cache, { recursive: true })
   const hash = (/** @type {string | Uint8Array} */ data) => createHash('sha256').update(data).digest('hex')
-  const results = new Results(join(o.cache, 'results.json'), { model: hash(readFileSync(o.model)), training: hash(training), heldOut: hash(heldOut), samples: o.samples, chunks: o.chunks })
+  const about = { model: hash(readFileSync(o.model)), training: hash(training), heldOut: hash(heldOut), samples: o.samples, chunks: o.chunks }
+  const results = new Results(join(o.cache, 'results.json'), about)
   const calibration = { text: training, name: 'training text', samples: o.samples, ctx: N_CTX, parseSpecial: true }
   const original = await load(o.model, { threads, contextLength: N_CTX })
   const weights = original.info.parameters
@@ -199,12 +202,12 @@ await runMain(async () => {
     const { seconds } = await quantize(o.model, file, { method: name, threads, ...(text && { calibration }), ...what })
     await measure({ by: 'Nibble', method, type, file, seconds })
   }
-  const usual = o.methods.filter((m) => m !== 'awq' && m !== 'hqq'), byText = usual.filter((m) => METHODS[m][1]), theirs = results.find('llama.cpp', 'its own', 'IQ4_XS')
+  const usual = o.methods.filter((m) => !LAST.includes(m)), byText = usual.filter((m) => METHODS[m][1]), theirs = results.find('llama.cpp', 'its own', 'IQ4_XS')
   for (const method of usual) for (const type of o.types) await make(method, type, { type })
   for (const method of byText) for (const type of ALONE) await make(method, `${type} alone`, { type, pure: true })
   const targets = [...MIXES.map((bpw) => ({ type: `mix of ${bpw} bits`, target: { bpw } })), ...(theirs ? [{ type: "mix in IQ4_XS's bytes", target: { bytes: theirs.bytes } }] : [])]
   if (byText.some((m) => targets.some(({ type }) => missing('Nibble', m, type)))) {
-    const file = join(o.cache, `sensitivity-${results.asked.model.slice(0, 8)}-${o.samples}.json`)
+    const file = join(o.cache, `sensitivity-${about.model.slice(0, 8)}-${o.samples}.json`)
     if (!existsSync(file)) writeFileSync(file, JSON.stringify(await analyze(o.model, { calibration, threads })))
     const sensitivity = JSON.parse(readFileSync(file, 'utf8'))
     for (const method of byText) for (const { type, target } of targets) await make(method, type, { target, sensitivity })
