@@ -16,6 +16,7 @@ from llama import read_gguf
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 args.add_argument('--model', default=os.path.join(root, 'demo', 'model', 'Llama-Nibble-Stories-5M-F16.gguf'))
+args.add_argument('--tensors', default='token_embd,blk.1.attn_q,blk.2.attn_v,blk.0.attn_output,blk.3.ffn_gate,blk.4.ffn_down')
 o = args.parse_args()
 
 IQ4_NL = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], float)
@@ -74,11 +75,12 @@ def learnt(w, rounds=6):
 
 r = np.random.default_rng(1)
 sets = {'Gaussian': r.standard_normal((256, 1024)), "Student's t (5)": r.standard_t(5, (256, 1024))}
-matrices = [(name, w) for name, w in read_gguf(o.model)[1].items() if w.ndim == 2 and w.shape[1] % 256 == 0]
-for name, w in matrices[::max(1, len(matrices) // 6)]:
-    sets[name] = w[::max(1, w.size // WEIGHTS)].astype(float)
+tensors = read_gguf(o.model)[1]
+for name in o.tensors.split(','):
+    w = tensors[name + '.weight'].astype(float)
+    sets[name] = w[::max(1, w.size // WEIGHTS)]
 gaussian, heavy = learnt(sets['Gaussian']), learnt(sets["Student's t (5)"])
-model = learnt(np.concatenate([(w / np.sqrt((w ** 2).mean())).reshape(-1, 256)[::8] for name, w in sets.items() if name.endswith('.weight')]), 4)
+model = learnt(np.concatenate([(w / np.sqrt((w ** 2).mean())).reshape(-1, 256)[::8] for name, w in list(sets.items())[2:]]), 4)
 print('IQ4_NL halved Gaussian t model own | bounds: own, one of two')
 for name, w in sets.items():
     own, x, square = learnt(w), w.reshape(-1, 32), (w ** 2).sum()
