@@ -40,7 +40,7 @@ const N_CTX = 512
 /** Of a reference's predictions: the divergence is right within a thousandth. */
 const KEPT = { topK: 256, drawn: 64 }
 /** Bits per weight for which mixes are found; one more has the size of llama.cpp's IQ4_XS. Beside them stand files of one type alone. */
-const MIXES = [4.5, 5], ALONE = ['IQ4_XS', 'Q4_K', 'Q4_1', 'Q5_K']
+const MIXES = [4.5, 5], ALONE = ['Q4_K', 'Q4_1']
 /** Tokens of the held-out text behind which a model goes on greedily, to be compared with llama.cpp. */
 const BEGINNING = 64
 
