@@ -6,7 +6,7 @@
 import { NibbleError, isNibbleError } from '../errors.js'
 import { abortError, readerInto } from '../source.js'
 import { Entry, removeEntry, storageError } from './entry.js'
-import { judge } from './http.js'
+import { Again, NoRanges, isSame, judge } from './http.js'
 import { chunksOf, nameOf } from './journal.js'
 import { Sha256, digest } from './sha256.js'
 
@@ -27,7 +27,7 @@ import { Sha256, digest } from './sha256.js'
  * @property {Limits} limits
  * @property {(warning: NibbleError) => void} warn
  *
- * @typedef {Pick<import('./journal.js').Header, 'size' | 'etag' | 'modified'>} Pinned  what tells one version of a file from another
+ * @typedef {import('./http.js').Pinned} Pinned
  * @typedef {{response: Response, answer: import('./http.js').Answer, controller: AbortController}} Opened
  * @typedef {{at: number, to: number, filled: number, buffer: Uint8Array | undefined}} Segment  chunks from `at` to before `to`; of the first one some bytes may be here
  */
@@ -35,31 +35,8 @@ import { Sha256, digest } from './sha256.js'
 /** @type {Limits} */
 export const LIMITS = { chunk: 2 << 20, segment: 4, streams: 3, tries: 6, delay: 500, patience: 60_000, stall: 30_000 }
 
-/** What may go well the next time. */
-class Again extends Error {
-  /** @param {string} message @param {number} [wait] */
-  constructor(message, wait) {
-    super(message)
-    this.wait = wait
-  }
-}
-
-/** The server does not answer with the ranges that are asked for: the whole file must come in one stream. */
-class NoRanges extends Error {}
-
 /** Errors that say that the bytes are none of a model, or not the right ones: nothing of them may stay. */
 const POISONED = new Set(['E_FORMAT', 'E_TRUNCATED', 'E_INTEGRITY', 'E_CHANGED'])
-
-/**
- * Whether an answer is of the same file; undefined: it does not tell.
- * @param {Pinned} pinned @param {import('./http.js').Answer} answer
- */
-function isSame(pinned, answer) {
-  if (pinned.size !== null && answer.size !== undefined && answer.size !== pinned.size) return false
-  if (pinned.etag && answer.etag) return pinned.etag === answer.etag
-  if (pinned.modified && answer.modified) return pinned.modified === answer.modified
-  return undefined
-}
 
 export class Download {
   /** @param {DownloadOptions} options */
@@ -342,7 +319,7 @@ export class Download {
         if (segment.at > reached) tries = 0
         reached = Math.max(reached, segment.at)
         opened = undefined
-        await this.pause(error, ++tries)
+        if (!(error instanceof Again && error.fair && this.ranged)) await this.pause(error, ++tries)
       }
     }
   }
@@ -431,8 +408,9 @@ export class Download {
       if (answer.whole) {
         if (ranged && !first) throw new NoRanges()
         this.ranged = false
-      } else if (ranged && pinned.size !== null && same === undefined && !this.wanted) {
-        throw new NibbleError('E_NETWORK', `${name} was cut on the way, and the server does not tell whether it still has the same file; load it again`)
+      } else if (ranged && same === undefined && !this.wanted && !answer.sha256) {
+        // Nothing would tell whether the next range is of the same file. A whole file is held against the chunks that are here.
+        if (!first || pinned.size !== null || !(answer.etag || answer.modified)) throw new NoRanges()
       }
       if (this.wanted === undefined) this.wanted = answer.sha256
       return { response, answer, controller: Object.assign(controller, { forget }) }
@@ -480,7 +458,7 @@ export class Download {
           if (this.closed || this.error) return
         }
       }
-      if (position < (this.ranged ? last : this.size ?? 0)) throw new Again('the server sent less than was asked for')
+      if (position < (this.ranged ? last : this.size ?? 0)) throw new Again('the server sent less than was asked for', 0, position > start)
       // The end of the body leaves the connection to the next request.
       if (reader && position === end) await Promise.race([reader.read().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 50))])
     } finally {
