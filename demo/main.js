@@ -1,7 +1,7 @@
 /**
  * The chat page: choosing a model, loading it, talking with it.
  */
-import { estimate, load } from '../web/client.js'
+import { cache, estimate, load } from '../web/client.js'
 import { sweep } from '../web/quantize-client.js'
 import { Conversation } from './conversation.js'
 import { dropped, folderOf, modelIn } from './files.js'
@@ -11,14 +11,15 @@ import { bytes, count, decimal, duration, failure } from './words.js'
 /** @param {string} id @returns {any} */
 const $ = (id) => document.getElementById(id)
 
-/** The page's policy lets it start two workers, these: one that chats, one that quantizes. */
-const workers = ['./worker.js', './quantize-worker.js'].map((name) => new URL(name, import.meta.url).href)
+/** The page's policy lets it start three workers, these: one that chats, one that quantizes, one that fetches. */
+const workers = ['./worker.js', './quantize-worker.js', './fetch-worker.js'].map((name) => new URL(name, import.meta.url).href)
 const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('nibble', {
   createScriptURL(/** @type {string} */ url) {
     if (!workers.includes(url)) throw new TypeError(`${url} is not a script of this page`)
     return url
   },
 })
+if (policy) cache.fetchWorkerUrl = policy.createScriptURL(workers[2])
 const [chatting, quantizing] = workers.map((url) => ({ wasm: new URL('./', import.meta.url), ...(policy && { workerUrl: policy.createScriptURL(url) }) }))
 
 /** Bits per weight from which on all weights are floats. */

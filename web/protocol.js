@@ -17,6 +17,10 @@
  *   {dead}                            the engine has trapped, and why: nothing more can be done here
  *   {part, read}                      wants at most that many bytes of a source that lives in the page
  *
+ * Between the worker with the engine and the one that fetches, over a port of their own (fetching.js)
+ *   {id, op, args}                    compile, open, next, accept, close, mend
+ *   {id, result} | {id, error}
+ *
  * id and part are numbers of the page's choice. Sources that the worker can open by itself (URLs, Blobs) cross as they are; all others are
  * {part} there, and the page reads them: streams cannot be transferred in every browser, and an ArrayBuffer would be held twice.
  */
