@@ -291,6 +291,6 @@ function summary({ usage, timings, seed }, finish, limit) {
     n > 1 && `${rate(timings.decode_tps)} tokens/s`,
     `prompt: ${usage.prompt_tokens} tokens${timings.prompt_n < usage.prompt_tokens ? `, ${timings.prompt_n} new,` : ''} in ${seconds(timings.prefill_s)}`,
     `seed ${seed}`,
-    finish === 'length' && (n === limit ? 'ended at the limit of tokens' : 'ended where the context is full'),
+    finish === 'length' && (n === limit ? 'limit of tokens reached' : 'context full'),
   ].filter(Boolean).join(' · ')
 }

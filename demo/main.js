@@ -1,6 +1,7 @@
 /**
  * The chat page: what its parts have to do with each other.
  */
+import { cache } from '../web/client.js'
 import { sweep } from '../web/quantize-client.js'
 import { Conversation } from './conversation.js'
 import { dropped, folderOf, modelIn } from './files.js'
@@ -15,16 +16,17 @@ import { bytes, count, decimal, failure } from './words.js'
 /** @param {string} id @returns {any} */
 const $ = (id) => document.getElementById(id)
 
-/** The page's policy lets it start these: a worker that chats, one that quantizes, and the one that serves the page when it is offline. */
-const [chatUrl, quantizeUrl, serviceUrl] = ['./worker.js', './quantize-worker.js', './sw.js'].map((name) => new URL(name, import.meta.url).href)
+/** The page's policy lets it start these: a worker that chats, one that quantizes, one that fetches, and the one that serves the page when it is offline. */
+const scripts = ['./worker.js', './quantize-worker.js', './fetch-worker.js', './sw.js'].map((name) => new URL(name, import.meta.url).href)
 const policy = /** @type {any} */ (globalThis).trustedTypes?.createPolicy('nibble', {
   createScriptURL(/** @type {string} */ url) {
-    if (![chatUrl, quantizeUrl, serviceUrl].includes(url)) throw new TypeError(`${url} is not a script of this page`)
+    if (!scripts.includes(url)) throw new TypeError(`${url} is not a script of this page`)
     return url
   },
 })
-const script = (/** @type {string} */ url) => policy?.createScriptURL(url) ?? url
-const [chatting, quantizing] = [chatUrl, quantizeUrl].map((url) => ({ wasm: new URL('./', import.meta.url), workerUrl: script(url) }))
+const [chatUrl, quantizeUrl, fetchUrl, serviceUrl] = scripts.map((url) => policy?.createScriptURL(url) ?? url)
+const [chatting, quantizing] = [chatUrl, quantizeUrl].map((workerUrl) => ({ wasm: new URL('./', import.meta.url), workerUrl }))
+cache.fetchWorkerUrl = fetchUrl
 
 /** Bits per weight from which on all weights are floats. */
 const FLOATS = 16
@@ -32,7 +34,7 @@ const FLOATS = 16
 /** What the embedded model is good at. */
 const IDEAS = ['Write a story about a young girl who finds a magical book in the forest.', 'Write a poem about the sea.', 'Tell a campfire story called `Gus and the Haunted Mill`.']
 
-const given = /** @type {HTMLMetaElement} */ (document.querySelector('meta[name="nibble-model"]')).content
+const { content: given, dataset: { kept: keptModel } } = /** @type {HTMLMetaElement} */ (document.querySelector('meta[name="nibble-model"]'))
 const touch = matchMedia('(pointer: coarse)')
 
 // ---- telling ----------------------------------------------------------------------------------------------------------------------
@@ -181,6 +183,7 @@ system.addEventListener('change', () => {
 
 const models = new Models({
   given, showError, hideError, announce,
+  fleeting: keptModel === 'no',
   options: chatting,
   stop: () => conversation.stop(),
   offer: (source, name) => {
@@ -202,7 +205,7 @@ let shown
 function showModel() {
   const { model, state, loading } = models
   $('model-name').textContent = model ? titleOfModel() : state === 'loading' ? loading?.paused ? 'Paused' : 'Loading…' : 'No model'
-  $('about-model').hidden = !model
+  $('about-model').hidden = $('meters').hidden = !model
   showMeters()
   if (model === shown) return
   shown = model
@@ -299,10 +302,12 @@ function cancelWork() {
   working.abort()
 }
 $('cancel').addEventListener('click', cancelWork)
-$('smaller').addEventListener('click', () => {
+$('smaller').addEventListener('click', async () => {
   const { origin } = models
   closeDrawers()
-  if (origin) void quantizer.offer(origin.source, origin.name)
+  if (!origin) return
+  const here = origin.kind === 'address' && origin.key ? await cache.file(origin.key).catch(() => undefined) : undefined // rather than fetched again
+  void quantizer.offer(here ?? origin.source, origin.name)
 })
 $('keep').addEventListener('click', () => { if (models.origin?.made) save(models.origin.made.file) })
 
@@ -486,4 +491,4 @@ async function start() {
 }
 void start()
 void sweep()
-void navigator.serviceWorker?.register(script(serviceUrl)).catch(() => {}) // without one the page needs its server
+void navigator.serviceWorker?.register(serviceUrl).catch(() => {}) // without one the page needs its server

@@ -1,14 +1,12 @@
 /**
  * The model that answers, and the dialog with all that are at hand: loading with progress, pausing, keeping, deleting.
  */
-import * as client from '../web/client.js'
+import { NibbleError, cache, estimate, load } from '../web/client.js'
 import { keptFiles } from '../web/quantize-client.js'
 import { button, element } from './nodes.js'
 import { save } from './quantize.js'
 import { kept } from './settings.js'
 import { bytes, duration, failure } from './words.js'
-
-const { NibbleError, estimate, load } = client
 
 /**
  * @typedef {import('../web/client.js').Model} Model
@@ -19,21 +17,19 @@ const { NibbleError, estimate, load } = client
  * @property {'address' | 'file' | 'local' | 'made'} kind  `local`: kept in the cache by hand; `made`: by the quantizer
  * @property {string} [key]  of the cache, or the name of the file that was made
  * @property {import('./quantize.js').Made} [made]
- *
- * @typedef {{key: string, name: string, bytes: number, total: number, complete: boolean, used: number}} Entry  of the cache
+ * @property {boolean} [fleeting]  not to be kept: its server is on this machine, and has other files under this name at other times
+ * @typedef {Awaited<ReturnType<typeof cache.list>>[number]} Entry
  *
  * @typedef {object} Page
  * @property {{wasm: URL, workerUrl?: any}} options  of load()
  * @property {string} given  the address of the model that the page opens by itself; '': none
+ * @property {boolean} fleeting  whether that is not to be kept
  * @property {() => void} onChange  of the model or of what is loading
  * @property {() => void} stop  the answer under way
  * @property {(error: unknown) => void} showError  @property {() => void} hideError
  * @property {(text: string) => void} announce
  * @property {(source: any, name: string) => void} offer  to make smaller what is not quantized
  */
-
-/** What keeps models between visits. @type {any} */
-const cache = /** @type {any} */ (client)['cache']
 
 /** Bits per weight from which on all weights are floats. */
 const FLOATS = 16
@@ -128,7 +124,7 @@ export class Models {
     $('download-name').textContent = `Loading ${fileName(choice.name)}`
     $('download-figures').textContent = 'Starting…'
     $('download-progress').removeAttribute('value')
-    $('pause').hidden = !(cache && choice.kind === 'address')
+    $('pause').hidden = choice.kind !== 'address' || !!choice.fleeting
     $('resume').hidden = true
     this.place()
     this.changed()
@@ -141,7 +137,7 @@ export class Models {
     this.notKept = ''
     try {
       const model = await load(choice.source, {
-        signal, ...this.page.options, ...(cache && choice.kind === 'address' && { cache: true }),
+        signal, ...this.page.options, cache: choice.kind === 'address' && !choice.fleeting,
         onProgress: ({ loaded, total }) => {
           if (mine !== this.loading || mine.paused) return
           this.unload() // not before it is known that there is something to load
@@ -223,7 +219,10 @@ export class Models {
     try {
       url = new URL(address, document.baseURI)
     } catch {}
-    if (address && url && /^https?:$/.test(url.protocol)) return void this.open({ source: url, name: url.href, kind: 'address', key: url.href })
+    if (address && url && /^https?:$/.test(url.protocol)) {
+      const { given, fleeting } = this.page
+      return void this.open({ source: url, name: url.href, kind: 'address', key: url.href, fleeting: fleeting && url.href === new URL(given, document.baseURI).href })
+    }
     this.page.showError({ message: address ? `‘${address}’ is not a web address; it should look like https://example.org/model.gguf` : 'Write the address of a .gguf file first' })
     $('url').focus()
   }
@@ -233,8 +232,8 @@ export class Models {
   /** Keeps a file that was chosen, for the next visit. @param {Choice} choice */
   async keep(choice) {
     const { source } = choice
-    if (!cache || !(source instanceof File)) {
-      this.notKept = cache ? 'A model in parts is not kept: choose its parts again next time.' : 'Files are not kept yet: choose the file again next time.'
+    if (!(source instanceof File)) {
+      this.notKept = 'A model in parts is not kept: choose its parts again next time.'
       return
     }
     try {
@@ -266,10 +265,10 @@ export class Models {
         if (kind === 'made') {
           const file = (await keptFiles()).find((file) => file.name === key)
           if (file) return open(file)
-        } else if (cache && kind === 'local') {
+        } else if (kind === 'local') {
           const file = await cache.file(key)
           if (file) return open(file)
-        } else if (cache && kind === 'address' && (await cache.list()).some((/** @type {Entry} */ entry) => entry.key === key && entry.complete)) {
+        } else if (kind === 'address' && (await cache.list()).some((entry) => entry.key === key && entry.complete)) {
           return open(new URL(key))
         }
       } catch (error) {
@@ -294,7 +293,7 @@ export class Models {
     /** @type {Entry[]} */
     let entries = []
     try {
-      entries = cache ? await cache.list() : []
+      entries = await cache.list()
     } catch (error) {
       this.page.showError(error)
     }

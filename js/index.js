@@ -6,11 +6,13 @@ export { Model } from './model.js'
 export { Tokenizer } from './tokenizer.js'
 export { NibbleError, isNibbleError } from './errors.js'
 export { chooseVariant } from './runtime.js'
+export { cache } from './cache.js'
 
 /**
  * @typedef {import('./load.js').LoadOptions} LoadOptions
  * @typedef {import('./load.js').Progress} Progress
  * @typedef {import('./source.js').Source} Source
+ * @typedef {import('./download/index.js').KeptEntry} KeptEntry
  * @typedef {import('./info.js').ModelInfo} ModelInfo
  * @typedef {import('./chat.js').Message} Message
  * @typedef {import('./chat.js').ChatOptions} ChatOptions

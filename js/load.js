@@ -19,6 +19,8 @@ import { Tokenizer } from './tokenizer.js'
  * @property {number | undefined} total  bytes of this part and those before it, where known
  * @property {number} part  index of the part being read
  * @property {number | undefined} parts  how many there are, where known
+ * @property {'network' | 'cache'} [from]  where these bytes came from, of URLs
+ * @property {{code: string, message: string}} [warning]  why the file is not kept, where that was asked for: E_QUOTA as a rule
  *
  * @typedef {object} EngineOptions
  * @property {import('./runtime.js').Variant | 'auto'} [variant]
@@ -26,6 +28,8 @@ import { Tokenizer } from './tokenizer.js'
  * @property {AbortSignal} [signal]
  * @property {typeof globalThis.fetch} [fetch]
  * @property {HeadersInit} [headers]
+ * @property {boolean | string} [cache]  keep what a URL gives, and read it from there the next time; a string: under that name, for addresses that change. Where only the header is
+ *   read, nothing new is kept
  *
  * @typedef {object} LoadOnly
  * @property {(progress: Progress) => void} [onProgress]
@@ -35,7 +39,6 @@ import { Tokenizer } from './tokenizer.js'
  * @property {boolean} [floatActivations]  multiply by floats instead of int8: slow, to measure what int8 costs
  * @property {string} [chatTemplate]  Jinja source instead of the file's own, or the name of a format: chatml, llama3, llama2, mistral, gemma, phi3, zephyr
  * @property {'auto' | number} [threads]  'auto' (the default): the fastest number on this machine, 1 where threads are not to be had
- * @property {false} [cache]  this version keeps nothing between visits
  * @typedef {EngineOptions & LoadOnly} LoadOptions
  */
 
@@ -78,6 +81,8 @@ async function feed(engine, loader, source, options) {
     const wanted = headerOnly ? undefined : wantedHash(options.integrity, index)
     const part = await openPart(source, index, options)
     const hash = wanted === undefined ? undefined : (await node?.())?.createHash('sha256') // Node's own is several times as fast as the library's
+    /** @type {unknown} */
+    let failure
     try {
       for (;;) {
         if (signal?.aborted) throw abortError(undefined, signal)
@@ -97,7 +102,8 @@ async function feed(engine, loader, source, options) {
           const fileBytes = engine.call('nbw_loader_file_bytes', loader), position = engine.call('nbw_loader_position', loader)
           // The header does not count what pads the end.
           const partBytes = part.size ?? (fileBytes && Math.max(fileBytes, position))
-          onProgress({ loaded: done + position, total: partBytes ? done + partBytes : undefined, part: index, parts: Array.isArray(source) ? source.length : undefined })
+          onProgress({ loaded: done + position, total: partBytes ? done + partBytes : undefined, part: index, parts: Array.isArray(source) ? source.length : undefined,
+            ...(part.from && { from: part.from }), ...(part.warning && { warning: part.warning }) })
         }
       }
       known += engine.call('nbw_loader_file_bytes', loader)
@@ -112,8 +118,12 @@ async function feed(engine, loader, source, options) {
         if (got !== wanted) throw new NibbleError('E_INTEGRITY', `${part.name} has the hash ${got} instead of ${wanted}; it is damaged or another file`)
         sha256.push(hex(digest))
       }
+      await part.accept?.()
+    } catch (error) {
+      failure = error
+      throw error
     } finally {
-      await part.close()
+      await part.close(failure)
     }
   }
   return { sha256, bytes: known }
@@ -179,7 +189,9 @@ function checkOptions(options) {
   }
   if (chatTemplate !== undefined && typeof chatTemplate !== 'string') throw new NibbleError('E_ARGUMENT', 'chatTemplate must be a string')
   if (threads !== 'auto' && !(Number.isInteger(threads) && threads > 0 && threads <= 64)) throw new NibbleError('E_ARGUMENT', `threads must be 'auto' or a whole number up to 64, not ${threads}`)
-  if (cache !== false) throw new NibbleError('E_UNSUPPORTED', 'this version keeps nothing between visits; leave cache out, or make it false')
+  if (typeof cache !== 'boolean' && (typeof cache !== 'string' || cache === '' || cache.length > 1000 || /^(local|https?):/i.test(cache))) {
+    throw new NibbleError('E_ARGUMENT', `cache must be true, false, or a name that is no address, not ${JSON.stringify(cache)}`)
+  }
 }
 
 /**

@@ -8,6 +8,12 @@ export const node = typeof process !== 'undefined' && process.versions?.node ? (
 /** The interpreter of chat templates: more than half of the code, and not needed to complete text. */
 export const loadTemplates = () => import('./template.js')
 
+/** Downloads that are kept, not needed where nothing is. @returns {Promise<import('./cache.js').Downloads>} */
+export async function loadDownloads() {
+  if (!node) throw new Error('use the bundle for browsers, dist/web')
+  return import('./download/node.js')
+}
+
 /** Starting threads, not needed where there is one. */
 export const loadTeam = () => import('./team.js')
 

@@ -22,7 +22,7 @@ const STATUS_CODES = /** @type {const} */ ([
   'OK', 'E_FORMAT', 'E_UNSUPPORTED', 'E_TRUNCATED', 'E_NOMEM', 'E_CONTEXT', 'E_ARGUMENT', 'E_INTEGRITY',
 ])
 
-/** @typedef {'simd128' | 'relaxed'} Variant  @typedef {Variant | `${Variant}-threads`} ModuleName */
+/** @typedef {'simd128' | 'relaxed'} Variant  @typedef {Variant | `${Variant}-threads`} ModuleName  @typedef {(name: ModuleName) => Promise<WebAssembly.Module>} Compile */
 
 // Two modules of one function each, () -> v128: what an engine must accept for a variant to run in it.
 /** @param {number[]} body */
@@ -72,10 +72,11 @@ function inFolder(folder, name) {
 const modules = new Map()
 
 /**
+ * Reads and compiles a module, once.
  * @param {ModuleName} name
  * @param {URL | string} [from] where the .wasm files are; the package's own dist/ otherwise
  */
-function compile(name, from) {
+export function compile(name, from) {
   const url = from ? inFolder(from, `nibble-${name}.wasm`) : wasmFile(name)
   const known = modules.get(url.href)
   if (known) return known
@@ -109,13 +110,14 @@ const noMemory = (cause) => new NibbleError('E_NOMEM', 'the system grants no mem
 
 export class Engine {
   /**
-   * @param {{variant?: Variant | 'auto', wasm?: WebAssembly.Module | URL | string, threads?: number}} [options] wasm: a compiled module, or the
-   *   folder that holds the .wasm files
+   * @param {{variant?: Variant | 'auto', wasm?: import('./load.js').EngineOptions['wasm'] | Compile, threads?: number}} [options] wasm: a compiled module, or the
+   *   folder that holds the .wasm files; or who compiles them
    */
   static async create({ variant: wanted, wasm, threads = 1 } = {}) {
     const variant = chooseVariant(wanted)
     const shared = threads > 1
-    const module = wasm instanceof WebAssembly.Module ? wasm : await compile(shared ? `${variant}-threads` : variant, wasm)
+    const name = /** @type {ModuleName} */ (shared ? `${variant}-threads` : variant)
+    const module = wasm instanceof WebAssembly.Module ? wasm : await (typeof wasm === 'function' ? wasm(name) : compile(name, wasm))
     /** @type {WebAssembly.Memory | undefined} */
     let memory
     for (const maximum of MAXIMUM_PAGES) {

@@ -3,9 +3,10 @@
  * memory that the caller provides, so that a file on disk goes into the library's memory without a copy in between.
  */
 import { NibbleError, isNibbleError } from './errors.js'
-import { node } from './platform.js'
+import { loadDownloads, node } from './platform.js'
 
 /**
+ * @typedef {{open: (index: number, options: SourceOptions) => Promise<Part>}} Opener  used inside: a source of parts that somebody else opens
  * @typedef {string | URL | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView | Response} SingleSource
  * @typedef {SingleSource | SingleSource[]} Source  an array names the parts of a split model in order
  *
@@ -13,12 +14,17 @@ import { node } from './platform.js'
  * @property {string} name  for messages
  * @property {number | undefined} size  bytes, where they are known before reading
  * @property {(view: Uint8Array) => Promise<number>} read  fills the view from its start; returns the bytes written, 0 at the end
- * @property {() => Promise<void>} close
+ * @property {(error?: unknown) => Promise<void>} close  with what went wrong, if anything did
+ * @property {() => Promise<void>} [accept]  all was read, and is what was wanted: it may be kept
+ * @property {'network' | 'cache'} [from]  where the bytes read last came from
+ * @property {{code: string, message: string}} [warning]  why nothing is kept, where that was asked for
  *
  * @typedef {object} SourceOptions
  * @property {AbortSignal} [signal]
  * @property {typeof globalThis.fetch} [fetch]
  * @property {HeadersInit} [headers]  sent with every request
+ * @property {boolean | string} [cache]  whether what is fetched is kept  @property {string | string[]} [integrity]
+ * @property {boolean} [headerOnly]  no more than the beginning will be read
  */
 
 const SPLIT_NAME = /-(\d{5})-of-(\d{5})(\.gguf)(?=$|\?)/i
@@ -65,8 +71,13 @@ export function readError(error, what, signal) {
  */
 export async function openPart(source, index, options) {
   if (options.signal?.aborted) throw abortError(undefined, options.signal)
-  return openSingle(partOf(source, index), options)
+  if (isOpener(source)) return source.open(index, options)
+  const part = partOf(source, index)
+  return isOpener(part) ? part.open(0, options) : openSingle(part, index, options)
 }
+
+/** @param {unknown} source @returns {source is Opener} */
+const isOpener = (source) => source !== null && typeof source === 'object' && 'open' in source && typeof source.open === 'function'
 
 /** The part of a source with the given index. @param {Source} source @param {number} index @returns {SingleSource} */
 export function partOf(source, index) {
@@ -86,12 +97,14 @@ export function partOf(source, index) {
 
 /**
  * @param {SingleSource} source
+ * @param {number} index
  * @param {SourceOptions} options
  * @returns {Promise<Part>}
  */
-async function openSingle(source, options) {
+async function openSingle(source, index, options) {
   if (typeof source === 'string' || source instanceof URL) {
     const url = await toUrl(source)
+    if (/^https?:$/.test(url.protocol)) return await openCached(url, index, options) ?? openUrl(url, options)
     if (url.protocol !== 'file:') return openUrl(url, options)
     if (!node) throw new NibbleError('E_ARGUMENT', `a page cannot open ${url.href}; let the user choose the file and pass the File`)
     return (await node()).openFile(url, options)
@@ -118,12 +131,58 @@ export async function toUrl(source) {
   }
 }
 
-/** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
-async function openUrl(url, options) {
-  const { signal, headers, fetch = globalThis.fetch } = options
+/** @param {URL} url */
+function checkAddress(url) {
   if (url.username || url.password) {
     throw new NibbleError('E_ARGUMENT', `a name and password cannot be part of a URL that is fetched (${url.host}); send them with the option headers`)
   }
+}
+
+/**
+ * Through the cache, where it is wanted. @param {URL} url @param {number} index @param {SourceOptions} options @returns {Promise<Part | undefined>}
+ */
+async function openCached(url, index, { cache = false, ...options }) {
+  if (cache === false) return undefined
+  checkAddress(url)
+  let downloads
+  try {
+    downloads = await loadDownloads()
+  } catch (error) {
+    throw new NibbleError('E_NETWORK', 'the code that keeps models (download.js) cannot be read; deploy it with the other files, or try again', { cause: error })
+  }
+  const part = await downloads.open(url, cache, index, options)
+  return part && asPart(part)
+}
+
+/** Chunks as a part. @param {import('./download/kept.js').KeptPart} chunks @returns {Part} */
+export function asPart(chunks) {
+  /** @type {Uint8Array} */
+  let rest = new Uint8Array(0)
+  return {
+    name: chunks.name,
+    get size() { return chunks.size },
+    get from() { return chunks.from },
+    get warning() { return chunks.warning },
+    async read(view) {
+      while (rest.length === 0) {
+        const bytes = await chunks.next()
+        if (!bytes) return 0
+        rest = bytes
+      }
+      const n = Math.min(rest.length, view.length)
+      view.set(rest.subarray(0, n))
+      rest = rest.subarray(n)
+      return n
+    },
+    accept: chunks.accept,
+    close: chunks.close,
+  }
+}
+
+/** @param {URL} url @param {SourceOptions} options @returns {Promise<Part>} */
+async function openUrl(url, options) {
+  const { signal, headers, fetch = globalThis.fetch } = options
+  checkAddress(url)
   let asked, response
   try {
     asked = fetch(url, { signal, headers })
@@ -203,7 +262,7 @@ function openStream(stream, name, size, { signal }) {
  * their size, so that a page holds hundreds of megabytes of them. Undefined for other streams, and where engines have no such readers.
  * @param {ReadableStream<Uint8Array>} stream
  */
-function readerInto(stream) {
+export function readerInto(stream) {
   try {
     const reader = stream.getReader({ mode: 'byob' })
     let buffer = new ArrayBuffer(1 << 20)

@@ -3,9 +3,11 @@
  *
  *   client.js   `nibble-llm/web`: the engine in a worker
  *   worker.js   that worker
+ *   fetch-worker.js  the one that fetches for it, and keeps models
  *   index.js    `nibble-llm` for browsers: the engine on the thread that imports it
  *   template.js chat templates; these two read it with a model that has one
  *   quantize.js `nibble-llm/quantize`, for workers of pages
+ *   download.js what index.js needs to keep models
  *   team.js     starting threads, read where they can be had, and thread.js, the program of each
  *   quantize-client.js  `nibble-llm/web/quantize`: the quantizer in a worker, quantize-worker.js
  *
@@ -35,11 +37,11 @@ function keepComments(file) {
   const text = readFileSync(file, 'utf8')
   /** @type {string[]} */
   const found = []
-  const marked = text.replace(/import\((?=new URL\("\.\/(template|team)\.js")/g, (_, name) => {
+  const marked = text.replace(/import\((?=new URL\("\.\/(template|team|download)\.js")/g, (_, name) => {
     found.push(name)
     return 'import(/* @vite-ignore *//* webpackIgnore: true */'
   })
-  if (found.sort().join() !== 'team,template') throw new Error(`${file} does not import template.js and team.js`)
+  if (!/^(download,)?team,template$/.test(found.sort().join())) throw new Error(`${file} does not import template.js and team.js`)
   writeFileSync(file, marked)
 }
 
@@ -51,8 +53,9 @@ export async function bundle() {
   const { metafile } = await esbuild.build({
     absWorkingDir: root,
     entryPoints: [
-      ...['web/client.js', 'web/worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'web/quantize-client.js', 'web/quantize-worker.js', 'demo/main.js'].map((path) => ({ in: path, out: basename(path, '.js') })),
+      ...['web/client.js', 'web/worker.js', 'web/fetch-worker.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'web/quantize-client.js', 'web/quantize-worker.js', 'demo/main.js'].map((path) => ({ in: path, out: basename(path, '.js') })),
       { in: 'js/quantize/index.js', out: 'quantize' },
+      { in: 'web/cache/index.js', out: 'download' },
     ],
     outdir: 'dist/web',
     bundle: true,

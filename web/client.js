@@ -5,17 +5,20 @@
  * - `info.memory()` tells what the worker said last, with its latest answer;
  * - a stream may be ahead of its reader by a few hundred chunks;
  * - `fetch` is no option: call it yourself and pass the Response;
- * - each model has a worker of its own, ended by dispose().
+ * - each model has a worker of its own, ended by dispose(). That one has no need of the network: while a model is loaded, and for what is done with files that
+ *   are kept, there is a second one that fetches, and is told nothing else.
  *
- * URLs and Files are read by the worker. Streams, Responses and ArrayBuffers stay in the page and are handed over in pieces, so that a
+ * URLs and Files are read by the workers. Streams, Responses and ArrayBuffers stay in the page and are handed over in pieces, so that a
  * model is never held twice; an ArrayBuffer remains usable.
  */
 import { NibbleError, isNibbleError } from '../js/errors.js'
 import { abortError } from '../js/source.js'
+import { cache, startFetcher } from './cache-client.js'
 import { Connection, Inbox, absolute } from './connection.js'
 
 export { NibbleError, isNibbleError }
 export { chooseVariant } from '../js/runtime.js'
+export { cache }
 
 /**
  * @typedef {import('../js/index.js').Source} Source
@@ -27,10 +30,12 @@ export { chooseVariant } from '../js/runtime.js'
  * @typedef {import('../js/index.js').ChatChunk} ChatChunk
  * @typedef {import('../js/index.js').CompletionOptions} CompletionOptions
  * @typedef {import('../js/index.js').Completion} Completion
+ * @typedef {import('../js/index.js').KeptEntry} KeptEntry
  *
  * @typedef {object} WorkerOptions
  * @property {string | URL | TrustedScriptURL} [workerUrl]  where worker.js is, if not beside this file; must be of the page's origin. Pages that require Trusted Types pass
  *   a TrustedScriptURL
+ * @property {string | URL | TrustedScriptURL} [fetchWorkerUrl]  the same of fetch-worker.js; cache.fetchWorkerUrl is the default
  * @typedef {{toString(): string, toJSON(): string}} TrustedScriptURL
  * @typedef {Omit<import('../js/load.js').LoadOptions, 'fetch'> & WorkerOptions} LoadOptions
  * @typedef {Omit<import('../js/load.js').EngineOptions, 'fetch'> & WorkerOptions} EngineOptions
@@ -53,11 +58,13 @@ function pairs(headers) {
  * @param {Source} source
  * @param {LoadOptions} options
  */
-async function open(op, source, { signal, onProgress, workerUrl, headers, wasm, ...options }) {
+async function open(op, source, { signal, onProgress, workerUrl, fetchWorkerUrl, headers, wasm, ...options }) {
   if ('fetch' in options) throw new NibbleError('E_ARGUMENT', 'fetch cannot be used in the worker; call it yourself and pass the Response as the source')
   if (signal?.aborted) throw abortError(undefined, signal)
   // The second form is what bundlers look for: it must stay as it is.
   const connection = new Connection(() => (workerUrl ? new Worker(/** @type {string} */ (workerUrl), { type: 'module' }) : new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })))
+  /** @type {Connection | undefined} */
+  let fetcher
   const onAbort = () => connection.close(abortError(undefined, signal))
   signal?.addEventListener('abort', onAbort, { once: true })
   try {
@@ -66,7 +73,11 @@ async function open(op, source, { signal, onProgress, workerUrl, headers, wasm, 
       ...(headers && { headers: pairs(headers) }),
       ...(wasm && { wasm: wasm instanceof WebAssembly.Module ? wasm : absolute(wasm) }),
     }
-    const result = await connection.ask(op, [connection.packSource(source, signal), sent, !!onProgress], { onProgress })
+    const { port1, port2 } = new MessageChannel()
+    fetcher = startFetcher(fetchWorkerUrl)
+    fetcher.onEnd = (reason) => connection.close(reason)
+    await fetcher.ask('connect', [port2], { transfer: [port2], signal })
+    const result = await connection.ask(op, [connection.packSource(source, signal), sent, !!onProgress, port1], { onProgress, transfer: [port1] })
     connection.closeParts()
     return { connection, result }
   } catch (error) {
@@ -74,6 +85,10 @@ async function open(op, source, { signal, onProgress, workerUrl, headers, wasm, 
     throw error
   } finally {
     signal?.removeEventListener('abort', onAbort)
+    if (fetcher) {
+      fetcher.onEnd = () => {}
+      fetcher.close(disposed())
+    }
   }
 }
 

@@ -14,13 +14,13 @@ export function absolute(url) {
   }
 }
 
-/** @param {() => Worker} create */
-function startWorker(create) {
+/** @param {() => Worker} create @param {string} script @param {string} option */
+function startWorker(create, script, option) {
   if (typeof Worker === 'undefined') throw new NibbleError('E_UNSUPPORTED', "there are no workers here; import 'nibble-llm' instead of 'nibble-llm/web'")
   try {
     return create()
   } catch (error) {
-    throw new NibbleError('E_NETWORK', `the worker cannot be started: ${error instanceof Error ? error.message : error}; set workerUrl to where worker.js is on this site`, { cause: error })
+    throw new NibbleError('E_NETWORK', `the worker cannot be started: ${error instanceof Error ? error.message : error}; set ${option} to where ${script} is on this site`, { cause: error })
   }
 }
 
@@ -67,9 +67,12 @@ export class Inbox {
 
 /** A worker, and what was asked of it. */
 export class Connection {
-  /** @param {() => Worker} create */
-  constructor(create) {
-    this.worker = startWorker(create)
+  /** @param {() => Worker} create @param {string} [script]  what its file is called  @param {string} [option]  what tells where that is */
+  constructor(create, script = 'worker.js', option = 'workerUrl') {
+    this.worker = startWorker(create, script, option)
+    /** Told when it ends by itself. @type {(reason: NibbleError) => void} */
+    this.onEnd = () => {}
+    this.script = script
     /** @type {Map<number, Request>} */
     this.requests = new Map()
     this.last = 0
@@ -85,7 +88,7 @@ export class Connection {
       event.preventDefault()
       this.close(this.greeted
         ? new NibbleError('E_INTERNAL', `the worker failed: ${event.message || 'no reason given'}; load the model again, and report the bug`)
-        : new NibbleError('E_NETWORK', `the worker cannot be started${event.message ? `: ${event.message}` : ''}; is worker.js beside client.js on this site, or workerUrl set to where it is?`))
+        : new NibbleError('E_NETWORK', `the worker cannot be started${event.message ? `: ${event.message}` : ''}; is ${script} beside client.js on this site, or ${option} set to where it is?`))
     }
     /** @type {Map<number, {part: Promise<import('../js/source.js').Part>}>} */
     this.parts = new Map()
@@ -129,7 +132,7 @@ export class Connection {
   /** @param {{hello: number, lock: string}} message */
   greet({ hello, lock }) {
     this.greeted = true
-    if (hello !== PROTOCOL) return this.close(new NibbleError('E_UNSUPPORTED', 'client.js and worker.js are of different versions; deploy both together'))
+    if (hello !== PROTOCOL) return this.close(new NibbleError('E_UNSUPPORTED', `client.js and ${this.script} are of different versions; deploy both together`))
     if (!lock || !navigator.locks) return
     const gone = () => this.close(new NibbleError('E_INTERNAL', 'the browser ended the worker, which happens when memory is short; load the model again'))
     navigator.locks.request(lock, { signal: this.unwatch.signal }, gone).catch(() => {})
@@ -173,7 +176,7 @@ export class Connection {
    * Asks the worker for something; a stream is handed out by an async generator.
    * @param {string} op
    * @param {unknown[]} args
-   * @param {Pick<Request, 'signal' | 'onProgress' | 'inbox' | 'owner'>} [more]
+   * @param {Pick<Request, 'signal' | 'onProgress' | 'inbox' | 'owner'> & {transfer?: Transferable[]}} [more]
    * @returns {Promise<any>}
    */
   async ask(op, args, more = {}) {
@@ -182,7 +185,7 @@ export class Connection {
     if (signal?.aborted) throw abortError(undefined, signal)
     const id = ++this.last
     try {
-      this.worker.postMessage({ id, op, args })
+      this.worker.postMessage({ id, op, args }, more.transfer ?? [])
     } catch (error) {
       throw new NibbleError('E_ARGUMENT', `an option cannot be sent to the worker: ${/** @type {Error} */ (error).message}`, { cause: error })
     }
@@ -239,5 +242,6 @@ export class Connection {
     this.unwatch.abort()
     this.closeParts()
     for (const id of this.requests.keys()) this.finish(id, reason)
+    this.onEnd(reason)
   }
 }

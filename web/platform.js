@@ -14,6 +14,9 @@ export const loadTemplates = () => import(new URL('./template.js', import.meta.u
 /** As loadTemplates. @returns {Promise<typeof import('../js/team.js')>} */
 export const loadTeam = () => import(new URL('./team.js', import.meta.url).href)
 
+/** As loadTemplates. @returns {Promise<import('../js/cache.js').Downloads>} */
+export const loadDownloads = () => import(new URL('./download.js', import.meta.url).href)
+
 export const cores = async () => navigator.hardwareConcurrency ?? 1
 
 /** Pages that require Trusted Types allow their workers a policy of this name, or their models run on one thread. */

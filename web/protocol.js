@@ -16,13 +16,17 @@
  *   {id, error, wasm_bytes}           work failed, or a stream broke off
  *   {part, read}                      wants at most that many bytes of a source that lives in the page
  *
+ * Between the worker with the engine and the one that fetches, over a port of their own (fetching.js)
+ *   {id, op, args}                    compile, open, next, accept, close, mend
+ *   {id, result} | {id, error}
+ *
  * id and part are numbers of the page's choice. Sources that the worker can open by itself (URLs, Blobs) cross as they are; all others are
  * {part} there, and the page reads them: streams cannot be transferred in every browser, and an ArrayBuffer would be held twice.
  */
 import { NibbleError, isNibbleError } from '../js/errors.js'
 
 /** To be raised with every change of the messages: a page must not talk to the worker of another version. */
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 
 /** Most chunks of a stream that the worker is ahead of its reader. */
 export const WINDOW = 256

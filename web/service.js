@@ -48,9 +48,13 @@ function pageStream(part) {
   })
 }
 
-/** @param {unknown} source @returns {any} */
-export function openSource(source) {
-  if (Array.isArray(source)) return source.map(openSource)
+/**
+ * A source as the page sent it. Addresses are opened by the worker that fetches, where there is one.
+ * @param {unknown} source @param {import('./fetching.js').Fetching} [fetching] @returns {any}
+ */
+export function openSource(source, fetching) {
+  if (Array.isArray(source)) return source.map((one) => openSource(one, fetching))
+  if (typeof source === 'string' && fetching) return fetching.source(source)
   return source !== null && typeof source === 'object' && 'part' in source ? pageStream(Number(source.part)) : source
 }
 

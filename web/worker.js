@@ -3,6 +3,7 @@
  */
 import { NibbleError } from '../js/errors.js'
 import { estimate, load, loadTokenizer } from '../js/index.js'
+import { Fetching } from './fetching.js'
 import { openSource, reporter, serve } from './service.js'
 
 /** @type {import('../js/model.js').Model | undefined} */
@@ -18,6 +19,16 @@ function loaded() {
 /** Its own, or that of the model. */
 const words = () => tokenizer ?? loaded().tokenizer
 
+/**
+ * What the page sent, with the worker that fetches at the other end of the port: this one asks nobody else.
+ * @param {unknown} source @param {any} options @param {AbortSignal} signal @param {MessagePort} [port]
+ */
+function prepare(source, options, signal, port) {
+  const fetching = port && new Fetching(port)
+  const wasm = options.wasm instanceof WebAssembly.Module || !fetching ? options.wasm : (/** @type {string} */ name) => fetching.compile(name, options.wasm)
+  return /** @type {const} */ ([openSource(source, fetching), { ...options, wasm, signal }])
+}
+
 /** What does not change. @param {import('../js/tokenizer.js').Tokenizer} tokenizer */
 const fields = ({ info, n_vocab, bos, eos, eot, addBos, addEos }) => ({ info, n_vocab, bos, eos, eot, addBos, addEos })
 
@@ -28,16 +39,16 @@ const fields = ({ info, n_vocab, bos, eos, eot, addBos, addEos }) => ({ info, n_
  * @type {import('./service.js').Operations}
  */
 const OPERATIONS = {
-  async load({ id, signal }, source, options, wantsProgress) {
-    const { onProgress, flush } = reporter(id)
-    model = await load(openSource(source), { ...options, signal, ...(wantsProgress && { onProgress }) })
+  async load({ id, signal }, source, options, wantsProgress, port) {
+    const { onProgress, flush } = reporter(id), [from, how] = prepare(source, options, signal, port)
+    model = await load(from, { ...how, ...(wantsProgress && { onProgress }) })
     flush()
     const { memory, ...info } = model.info
     return { info, contextLength: model.contextLength, load_s: model.load_s, tokenizer: fields(model.tokenizer) }
   },
-  estimate: ({ signal }, source, options) => estimate(openSource(source), { ...options, signal }),
-  async loadTokenizer({ signal }, source, options) {
-    tokenizer = await loadTokenizer(openSource(source), { ...options, signal })
+  estimate: ({ signal }, source, options, _, port) => estimate(...prepare(source, options, signal, port)),
+  async loadTokenizer({ signal }, source, options, _, port) {
+    tokenizer = await loadTokenizer(...prepare(source, options, signal, port))
     return fields(tokenizer)
   },
   completions: ({ signal }, options) => loaded().completions.create({ ...options, signal }),

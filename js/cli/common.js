@@ -68,13 +68,18 @@ export function progressBar(what) {
  */
 export async function loadModel(source, values, signal) {
   const bar = progressBar('loading')
+  let warned = ''
   try {
     return await load(source, {
       ...loadOptions(values), signal,
-      onProgress: ({ loaded, total }) => bar.update(loaded, total, total ? `${size(loaded)} of ${size(total)}` : size(loaded)),
+      onProgress({ loaded, total, warning }) {
+        if (warning) warned = `nibble: ${warning.message} (${warning.code})`
+        bar.update(loaded, total, total ? `${size(loaded)} of ${size(total)}` : size(loaded))
+      },
     })
   } finally {
     bar.end()
+    if (warned) say(warned)
   }
 }
 

@@ -1,5 +1,5 @@
 import { estimate } from '../load.js'
-import { MODEL_OPTIONS } from './options.js'
+import { CACHE_OPTION, MODEL_OPTIONS } from './options.js'
 import { EMBEDDED, count, print, size } from './common.js'
 
 /** @param {unknown} value */
@@ -13,10 +13,10 @@ export default {
   summary: 'shows what a file holds and what running it would need; reads the header only',
   usage: '[MODEL] [options]',
   positionals: [0, 1],
-  options: { json: MODEL_OPTIONS.json, ctx: MODEL_OPTIONS.ctx },
+  options: { json: MODEL_OPTIONS.json, ctx: MODEL_OPTIONS.ctx, ...CACHE_OPTION },
 
   async run({ values, args: [source = EMBEDDED] }, signal) {
-    const info = await estimate(source, { signal, contextLength: values.ctx ?? 0 })
+    const info = await estimate(source, { signal, contextLength: values.ctx ?? 0, cache: !values['no-cache'] })
     // JSON has no numbers beyond 2^53: such metadata is written as text.
     const metadata = Object.fromEntries(Object.entries(info.metadata).map(([key, v]) => [key, typeof v === 'bigint' ? String(v) : Array.isArray(v) ? v.map((x) => (typeof x === 'bigint' ? String(x) : x)) : v]))
     const { architecture, supported, name, parameters, bpw, n_ctx, config, tensors, memory_estimate, file_bytes } = info

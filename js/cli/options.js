@@ -31,12 +31,16 @@ export class UsageError extends Error {}
 /** @type {Record<string, OptionSpec>} */
 export const JSON_OPTION = { json: { type: 'boolean', help: 'print one JSON object' } }
 
+/** Of commands that read a model by its URL. @type {Record<string, OptionSpec>} */
+export const CACHE_OPTION = { 'no-cache': { type: 'boolean', help: 'keep nothing that is fetched from a URL, and read nothing that was kept (`nibble cache` lists it)' } }
+
 /** Of every command that runs a model. @type {Record<string, OptionSpec>} */
 export const MODEL_OPTIONS = {
   ...JSON_OPTION,
   ctx: { type: 'integer', value: 'N', help: 'tokens of the context (default: what the model was trained on, at most 4096)' },
   variant: { type: 'string', value: 'V', help: 'simd128 or relaxed (default: the fastest this Node runs)' },
   threads: { type: 'integer', value: 'N', help: 'threads (default: as many as are fastest here)' },
+  ...CACHE_OPTION,
   'float-activations': { type: 'boolean', help: 'multiply by floats instead of int8: slow and exact' },
   integrity: { type: 'string', value: 'H', multiple: true, help: 'sha256-<base64> that the file must have (of a split model, once for each part)' },
 }
@@ -122,7 +126,7 @@ export function helpOf(name, { summary, usage, details, options }) {
 export function loadOptions(values) {
   return {
     variant: values.variant, threads: values.threads ?? 'auto', contextLength: values.ctx ?? 0, floatActivations: values['float-activations'] ?? false,
-    ...(values.integrity && { integrity: values.integrity }),
+    cache: !values['no-cache'], ...(values.integrity && { integrity: values.integrity }),
   }
 }
 

@@ -1,7 +1,7 @@
 import { NibbleError } from '../errors.js'
 import { loadTokenizer } from '../load.js'
 import { compileTemplate } from '../template.js'
-import { JSON_OPTION, UsageError } from './options.js'
+import { CACHE_OPTION, JSON_OPTION, UsageError } from './options.js'
 import { EMBEDDED, print, readJson, readText } from './common.js'
 
 /** @type {import('./options.js').Command} */
@@ -10,7 +10,7 @@ export default {
   usage: '[MODEL|FILE.jinja] --messages F [options]',
   positionals: [0, 1],
   options: {
-    ...JSON_OPTION,
+    ...JSON_OPTION, ...CACHE_OPTION,
     messages: { type: 'string', value: 'F', help: "JSON array of {role, content}; '-': standard input" },
     tools: { type: 'string', value: 'F', help: 'JSON array of tools for the template' },
     'no-generation-prompt': { type: 'boolean', help: "leave out what begins the assistant's answer" },
@@ -37,7 +37,7 @@ export default {
     let template, bos = '', eos = ''
     if (/\.(jinja2?|j2)$/i.test(source)) template = await readText(source)
     else {
-      const tokenizer = await loadTokenizer(source, { signal })
+      const tokenizer = await loadTokenizer(source, { signal, cache: !values['no-cache'] })
       template = tokenizer.info.chat_template
       if (tokenizer.bos >= 0) bos = tokenizer.piece(tokenizer.bos)
       if (tokenizer.eos >= 0) eos = tokenizer.piece(tokenizer.eos)

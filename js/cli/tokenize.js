@@ -1,6 +1,6 @@
 import { NibbleError } from '../errors.js'
 import { loadTokenizer } from '../load.js'
-import { JSON_OPTION, UsageError } from './options.js'
+import { CACHE_OPTION, JSON_OPTION, UsageError } from './options.js'
 import { modelAndText, print, readJson, readText } from './common.js'
 
 /** @type {import('./options.js').Command} */
@@ -9,7 +9,7 @@ export default {
   usage: '[MODEL] ["text"] [options]',
   positionals: [0, 2],
   options: {
-    ...JSON_OPTION,
+    ...JSON_OPTION, ...CACHE_OPTION,
     file: { type: 'string', value: 'F', help: "read the text from a file; '-': from standard input" },
     cases: { type: 'string', value: 'F', help: 'JSON array of texts, each tokenized by itself' },
     'no-special': { type: 'boolean', help: 'add no BOS or EOS, also where the model asks for it' },
@@ -25,7 +25,7 @@ export default {
     /** @type {string[]} */
     const cases = values.cases === undefined ? [words ?? await readText(values.file)] : await readJson(values.cases)
     if (!Array.isArray(cases) || !cases.every((text) => typeof text === 'string')) throw new NibbleError('E_ARGUMENT', `${values.cases} must hold an array of strings`)
-    const tokenizer = await loadTokenizer(source, { signal })
+    const tokenizer = await loadTokenizer(source, { signal, cache: !values['no-cache'] })
     try {
       const all = cases.map((text) => tokenizer.encode(text, options))
       if (!values.json) {

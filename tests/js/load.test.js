@@ -230,7 +230,7 @@ describe('what goes wrong', () => {
   })
   test('options that mean nothing here', async () => {
     await assert.rejects(load(bytes, /** @type {any} */ ({ onprogress() {} })), fails('E_ARGUMENT', /no option 'onprogress'/))
-    await assert.rejects(load(bytes, /** @type {any} */ ({ cache: true })), fails('E_UNSUPPORTED', /keeps nothing/))
+    await assert.rejects(load(bytes, { cache: 'https://example.com/' }), fails('E_ARGUMENT', /cache must be/))
     await (await load(bytes, { threads: 'auto', cache: false })).dispose()
   })
   test('options of the wrong kind', async () => {

@@ -48,15 +48,20 @@ describe('the server', () => {
       assert.match(headers['content-security-policy'], /^default-src 'none'; /)
     }
   })
-  test('lets the page connect to nobody, and the worker to the hosts of models', async () => {
+  test('lets the page and the worker with the engine connect to nobody, and the one that fetches to the hosts of models', async () => {
     const page = (await ask('/')).headers['content-security-policy']
     assert.match(page, /connect-src 'none'/)
     assert.match(page, /require-trusted-types-for 'script'/)
     assert.doesNotMatch(page, /unsafe|blob:|data:|https:/)
     const worker = (await ask('/worker.js')).headers['content-security-policy']
-    assert.match(worker, /connect-src 'self' https:/)
-    assert.match(worker, /'wasm-unsafe-eval'/)
-    assert.doesNotMatch(worker, /'unsafe-|blob:|data:/)
+    assert.match(worker, /connect-src 'none'/)
+    assert.doesNotMatch(worker, /https?:/)
+    const fetcher = (await ask('/fetch-worker.js')).headers['content-security-policy']
+    assert.match(fetcher, /connect-src 'self' https:/)
+    for (const policy of [worker, fetcher]) {
+      assert.match(policy, /'wasm-unsafe-eval'/)
+      assert.doesNotMatch(policy, /'unsafe-|blob:|data:/)
+    }
   })
   test('knows the types of its files', async () => {
     for (const [path, type] of [['/', 'text/html; charset=utf-8'], ['/worker.js', 'text/javascript; charset=utf-8'], ['/style.css', 'text/css; charset=utf-8'],
