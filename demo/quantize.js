@@ -2,6 +2,7 @@
  * Making a model smaller before talking with it: the offer, the work, and what came of it.
  */
 import { deleteKept, keptFiles, openQuantizer } from '../web/quantize-client.js'
+import { button as plainButton, element } from './nodes.js'
 import { bytes, decimal, duration, failure, sentence } from './words.js'
 
 /**
@@ -17,7 +18,7 @@ import { bytes, decimal, duration, failure, sentence } from './words.js'
  * @property {(title: string, name: string) => AbortController} begin  shows that something is under way, which its button cancels
  * @property {(controller: AbortController) => boolean} end  whether it was the last thing that began
  * @property {(figures: string, done?: number) => void} progress
- * @property {(source: import('../web/client.js').Source, name: string, made?: Made) => void} open  for talking
+ * @property {(source: import('../web/client.js').Source, name: string, how: {made?: Made, kept?: boolean}) => void} open  for talking; `kept`: it is a file of keptFiles()
  * @property {() => void} leave  back to choosing
  * @property {import('../web/quantize-client.js').OpenOptions} options
  */
@@ -37,20 +38,10 @@ const WHOLE = { type: 'F16', says: 'As it is, in one file that can be opened her
 /** More than WebAssembly can address. */
 const TOO_LARGE = 2 ** 32
 
-/** @param {string} tag @param {string} className @param {(Node | string)[]} children */
-function element(tag, className, ...children) {
-  const e = document.createElement(tag)
-  if (className) e.className = className
-  e.append(...children)
-  return e
-}
-
 /** @param {string} text @param {string} label @param {() => void} act */
 function button(text, label, act) {
-  const e = /** @type {HTMLButtonElement} */ (element('button', 'quiet', text))
-  e.type = 'button'
-  e.setAttribute('aria-label', label)
-  e.addEventListener('click', act)
+  const e = plainButton(text, 'quiet', act)
+  e.ariaLabel = label
   return e
 }
 
@@ -90,13 +81,13 @@ export class Quantizing {
     $('offer-as-is').addEventListener('click', () => {
       const { source, name } = this.offered
       this.close()
-      page.open(source, name)
+      page.open(source, name, {})
     })
     $('offer-back').addEventListener('click', () => {
       this.close()
       page.leave()
     })
-    $('result-chat').addEventListener('click', () => this.made && page.open(this.made.file, this.made.file.name, this.made))
+    $('result-chat').addEventListener('click', () => this.made && page.open(this.made.file, this.made.file.name, { made: this.made, kept: this.made.kept }))
     $('result-save').addEventListener('click', () => this.made && save(this.made.file))
     $('result-delete').addEventListener('click', async () => {
       const { made } = this
@@ -292,7 +283,7 @@ export class Quantizing {
     $('kept-list').replaceChildren(...files.map((file) => element('li', '',
       element('span', 'kept-name', file.name, element('span', 'hint', bytes(file.size))),
       element('span', 'row',
-        button('Open', `Open ${file.name}`, () => this.page.open(file, file.name)),
+        button('Open', `Open ${file.name}`, () => this.page.open(file, file.name, { kept: true })),
         button('Save', `Save ${file.name} as a file`, () => save(file)),
         button('Delete', `Delete ${file.name}`, () => void this.remove(file.name))))))
   }

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 
 /** The page talks to nobody: it has a worker fetch the model. Its one Trusted Types policy lets it start its workers. */
 const PAGE_POLICY = [
-  "default-src 'none'", "script-src 'self'", "worker-src 'self'", "connect-src 'none'", "style-src 'self'", "img-src 'self'", "base-uri 'none'", "form-action 'none'",
+  "default-src 'none'", "script-src 'self'", "worker-src 'self'", "connect-src 'none'", "style-src 'self'", "img-src 'self'", "manifest-src 'self'", "base-uri 'none'", "form-action 'none'",
   "frame-ancestors 'none'", "require-trusted-types-for 'script'", 'trusted-types nibble',
 ].join('; ')
 
@@ -147,7 +147,7 @@ export async function serve({ host = '127.0.0.1', port = 0, model, routes = {}, 
       } catch {
         return refuse(404, 'The page is gone; it comes back with the end of a build.')
       }
-      if (model !== undefined) page = page.replace(/<meta name="nibble-model" content="[^"]*">/, `<meta name="nibble-model" content="${opened?.slice(1) ?? ''}">`)
+      if (model !== undefined) page = page.replace(/<meta name="nibble-model" content="[^"]*">/, `<meta name="nibble-model" content="${opened?.slice(1) ?? ''}" data-kept="no">`)
       response.writeHead(200, { 'content-type': TYPES['.html'], 'content-length': Buffer.byteLength(page) })
       return response.end(request.method === 'HEAD' ? undefined : page)
     }
