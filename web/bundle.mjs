@@ -12,9 +12,10 @@
  *   team.js     starting threads, read where they can be had, and thread.js, the program of each
  *   quantize-client.js  `nibble-llm/web/quantize`: the quantizer in a worker, quantize-worker.js
  *
- * and, for the page: index.html, main.js, style.css, icon.svg, the .wasm files and the embedded model, so that the folder is a site as it stands. The package
+ * and, for the page: index.html, main.js, style.css, icons, its manifest, sw.js (its service worker), the .wasm files and the embedded model, so that the folder is a site as it stands. The package
  * leaves these out; there the .wasm files are one folder up, where Node looks for them, too.
  */
+import { createHash } from 'node:crypto'
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
 import { EMBEDDED } from '../js/cli/common.js'
@@ -54,6 +55,25 @@ function keepComments(file) {
   writeFileSync(file, marked)
 }
 
+/** What the page is made of: kept by its service worker at once, or when it is used. */
+const EARLY = /^(main|worker|fetch-worker|template|team|thread)\.js$|^style\.css$|^icon.*\.(svg|png)$|^manifest|^nibble-(simd128|relaxed)(-threads)?\.wasm$|\.gguf$/
+const LATE = /^quantize-worker\.js$|^nibble-quantize-.*\.wasm$/
+
+/** The page's service worker, told every file by its hash; the page is told which version it is. @param {string} out */
+async function serviceWorker(out) {
+  const esbuild = await import('esbuild')
+  const hash = (/** @type {string | Buffer} */ data) => createHash('sha256').update(data).digest('base64')
+  const hashes = (/** @type {RegExp} */ wanted) => Object.fromEntries(readdirSync(out).filter((name) => wanted.test(name)).map((name) => [name, hash(readFileSync(join(out, name)))]))
+  const early = hashes(EARLY), late = hashes(LATE), index = join(out, 'index.html'), html = readFileSync(index, 'utf8')
+  const version = hash(JSON.stringify([early, late, html, readFileSync(join(root, 'demo/sw.js'), 'utf8')])).replace(/\W/g, '').slice(0, 12)
+  if (!html.includes('<html lang="en">')) throw new Error('demo/index.html has no place for its version')
+  writeFileSync(index, html.replace('<html lang="en">', `<html lang="en" data-build="${version}">`))
+  await esbuild.build({
+    absWorkingDir: root, entryPoints: ['demo/sw.js'], outfile: join(out, 'sw.js'), bundle: true, minify: true, format: 'iife', target: 'es2022', charset: 'utf8',
+    define: { NIBBLE_BUILD: JSON.stringify({ version, early, late }) },
+  })
+}
+
 export async function bundle() {
   const esbuild = await import('esbuild')
   const out = join(root, 'dist/web')
@@ -79,9 +99,10 @@ export async function bundle() {
     metafile: true,
   })
   for (const name of ['worker.js', 'index.js', 'quantize-worker.js', 'quantize.js']) keepComments(join(out, name))
-  for (const name of ['index.html', 'style.css', 'icon.svg']) copyFileSync(join(root, 'demo', name), join(out, name))
+  for (const name of ['index.html', 'style.css', 'icon.svg', 'manifest.webmanifest', 'icon-192.png', 'icon-512.png', 'icon-maskable-512.png']) copyFileSync(join(root, 'demo', name), join(out, name))
   for (const name of readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.wasm'))) copyFileSync(join(root, 'dist', name), join(out, name))
   copyFileSync(EMBEDDED, join(out, basename(EMBEDDED)))
+  await serviceWorker(out)
   for (const [path, { bytes, imports }] of Object.entries(metafile.outputs)) {
     if (imports.some((i) => i.path !== './client.js' || basename(path) !== 'element.js')) throw new Error(`${path} imports ${imports.map((i) => i.path).join(', ')}`)
     say(`${path}: ${(bytes / 1000).toFixed(1)} kB`)
