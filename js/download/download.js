@@ -25,8 +25,10 @@ import { Sha256, digest } from './sha256.js'
  * @property {string | undefined} wanted  the SHA-256 it must have, hexadecimal
  * @property {AbortSignal} [signal]
  * @property {Limits} limits
+ * @property {() => Hash} [makeHash]  SHA-256, where the system has one that is faster
  * @property {(warning: NibbleError) => void} warn
  *
+ * @typedef {{update: (bytes: Uint8Array) => unknown, digest: () => string}} Hash
  * @typedef {import('./http.js').Pinned} Pinned
  * @typedef {{response: Response, answer: import('./http.js').Answer, controller: AbortController}} Opened
  * @typedef {{at: number, to: number, filled: number, buffer: Uint8Array | undefined}} Segment  chunks from `at` to before `to`; of the first one some bytes may be here
@@ -70,7 +72,8 @@ export class Download {
     this.error = undefined
     this.closed = false
     this.alone = false
-    this.whole = new Sha256()
+    /** @type {Hash} */
+    this.whole = options.makeHash?.() ?? new Sha256()
     /** Of the whole file, once it was handed out. @type {string | undefined} */
     this.sha256 = undefined
     /** Where the last chunk came from. @type {'network' | 'cache'} */
@@ -474,17 +477,17 @@ export class Download {
     const hash = await digest(bytes)
     segment.buffer = undefined
     segment.filled = 0
-    segment.at++
     if (i < this.at) {
       if (this.handed[i] !== hash) throw new NibbleError('E_CHANGED', `${this.options.name} is not the file that the download began with; load it again to get the new one from its start`)
+      segment.at++
       return
     }
-    if (this.ready.has(i)) return
     if (this.entry && this.keeping && this.entry.journal.hashes[i] !== hash) {
       const { entry } = this
       await this.keep(() => entry.put(i, bytes, hash).then(() => entry))
     }
     this.ready.set(i, { bytes, hash })
+    segment.at++ // not before: somebody else would fetch it
     this.wake()
     while (!this.ranged && i + 1 >= this.at + this.limits.segment && !this.closed && !this.error) await this.news()
   }
