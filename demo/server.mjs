@@ -9,6 +9,8 @@ import { pipeline } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { TYPES, headersFor } from './headers.js'
 
+export { headersFor }
+
 /**
  * Where a model file is served, and the parts that belong to it.
  * @param {string} file

@@ -100,8 +100,12 @@ async function range(request, name) {
 worker.addEventListener('install', (/** @type {any} */ event) => event.waitUntil(installFiles()))
 worker.addEventListener('activate', (/** @type {any} */ event) => event.waitUntil(removeOthers()))
 worker.addEventListener('message', (/** @type {any} */ event) => event.waitUntil((async () => {
-  const tabs = await worker.clients.matchAll({ type: 'window', includeUncontrolled: true })
-  if (event.data === 'take over' && tabs.length <= 1) await worker.skipWaiting()
+  if (event.data !== 'take over') return
+  for (let tries = 20; tries > 0; tries--) { // the page that was there before the one that asks is not gone at once
+    const tabs = await worker.clients.matchAll({ type: 'window', includeUncontrolled: true })
+    if (tabs.length <= 1) return worker.skipWaiting()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
 })()))
 worker.addEventListener('fetch', (/** @type {any} */ event) => {
   const { request } = event, name = nameOf(request.url)
