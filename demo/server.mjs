@@ -49,7 +49,7 @@ export const headersFor = (path) => ({
 /** @type {Record<string, string>} */
 const TYPES = {
   '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; charset=utf-8', '.css': 'text/css; charset=utf-8', '.svg': 'image/svg+xml', '.wasm': 'application/wasm',
-  '.gguf': 'application/octet-stream',
+  '.gguf': 'application/octet-stream', '.txt': 'text/plain; charset=utf-8',
 }
 
 /**
