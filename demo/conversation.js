@@ -121,7 +121,8 @@ export class Conversation {
     const area = document.createElement('textarea'), editor = element('form', 'editor', area)
     const close = () => {
       editor.replaceWith(.../** @type {NodeListOf<HTMLElement>} */ (hidden))
-      /** @type {HTMLElement | null} */ (article.querySelector('[data-action="edit"]'))?.focus()
+      const edit = /** @type {HTMLElement | null} */ (article.querySelector('[data-action="edit"]'))
+      edit?.focus()
     }
     const save = button('Send again', 'button primary', () => {
       if (area.value.trim() === '') return area.focus()
@@ -291,6 +292,6 @@ function summary({ usage, timings, seed }, finish, limit) {
     n > 1 && `${rate(timings.decode_tps)} tokens/s`,
     `prompt: ${usage.prompt_tokens} tokens${timings.prompt_n < usage.prompt_tokens ? `, ${timings.prompt_n} new,` : ''} in ${seconds(timings.prefill_s)}`,
     `seed ${seed}`,
-    finish === 'length' && (n === limit ? 'limit of tokens reached' : 'context full'),
+    finish === 'length' && (n === limit ? 'limit reached' : 'context full'),
   ].filter(Boolean).join(' · ')
 }

@@ -53,7 +53,10 @@ function showError(error) {
   $('error').hidden = false
 }
 const placeError = () => ($('models').open ? $('models-lead').after($('error')) : document.querySelector('main')?.prepend($('error')))
-$('models').addEventListener('close', placeError)
+$('models').addEventListener('close', () => {
+  if ($('models').contains($('error'))) hideError()
+  placeError()
+})
 function hideError() {
   $('error').hidden = true
 }

@@ -18,7 +18,7 @@ import { bytes, duration, failure } from './words.js'
  * @property {string} [key]  of the cache, or the name of the file that was made
  * @property {import('./quantize.js').Made} [made]
  * @property {boolean} [fleeting]  not to be kept: its server is on this machine, and has other files under this name at other times
- * @typedef {Awaited<ReturnType<typeof cache.list>>[number]} Entry
+ * @typedef {Pick<Awaited<ReturnType<typeof cache.list>>[number], 'key' | 'name' | 'bytes' | 'total' | 'complete'>} Entry
  *
  * @typedef {object} Page
  * @property {{wasm: URL, workerUrl?: any}} options  of load()
@@ -70,7 +70,7 @@ export class Models {
     $('resume').addEventListener('click', () => this.loading && void this.open(this.loading.choice))
     $('cancel-download').addEventListener('click', () => this.cancel())
     $('persist').addEventListener('click', async () => {
-      const granted = await navigator.storage.persist()
+      const granted = await cache.persist()
       this.page.announce(granted ? 'The browser keeps the models until you delete them' : 'The browser did not agree')
       void this.showStorage(granted ? '' : ' The browser did not agree to keep it for good.')
     })
@@ -219,11 +219,14 @@ export class Models {
     try {
       url = new URL(address, document.baseURI)
     } catch {}
-    if (address && url && /^https?:$/.test(url.protocol)) {
+    if (!address || !url || !/^https?:$/.test(url.protocol)) {
+      this.page.showError({ message: address ? `‘${address}’ is not a web address; it should look like https://example.org/model.gguf` : 'Write the address of a .gguf file first' })
+    } else if (url.protocol === 'http:' && url.host !== location.host && !['localhost', '127.0.0.1'].includes(url.hostname)) { // what the worker's policy lets through
+      this.page.showError({ message: `${url.href} is not fetched: models come over https, or from this machine` })
+    } else {
       const { given, fleeting } = this.page
       return void this.open({ source: url, name: url.href, kind: 'address', key: url.href, fleeting: fleeting && url.href === new URL(given, document.baseURI).href })
     }
-    this.page.showError({ message: address ? `‘${address}’ is not a web address; it should look like https://example.org/model.gguf` : 'Write the address of a .gguf file first' })
     $('url').focus()
   }
 
@@ -300,11 +303,11 @@ export class Models {
     const address = given && new URL(given, document.baseURI).href, inUse = this.origin?.key
     /** @type {HTMLElement[]} */
     const rows = []
-    if (given && !entries.some(({ key }) => key === address)) rows.push(this.row({ key: address, name: fileName(given), bytes: 0, total: 0, complete: true, used: 0 }, false))
+    if (given && !entries.some(({ key }) => key === address)) rows.push(this.row({ key: address, name: fileName(given), bytes: 0, total: 0, complete: true }, false))
     for (const entry of entries) rows.push(this.row(entry, true))
     if (this.origin && this.origin.kind !== 'made' && ![address, ...entries.map(({ key }) => key)].includes(inUse ?? '')) {
       const { name, key = '' } = this.origin
-      rows.push(this.row({ key, name: fileName(name), bytes: 0, total: 0, complete: true, used: 0 }, false))
+      rows.push(this.row({ key, name: fileName(name), bytes: 0, total: 0, complete: true }, false))
     }
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement : undefined, { action } = focused?.dataset ?? {}
     const row = /** @type {HTMLElement | null} */ (focused?.closest('#model-list > li'))
@@ -328,7 +331,7 @@ export class Models {
     }
     const li = element('li', used ? 'used' : '',
       element('div', 'model-about', element('strong', '', name),
-        element('span', 'hint', [complete ? size ? bytes(size) : '' : `${bytes(held)} of ${bytes(total)} so far`, from, used ? 'in use' : ''].filter(Boolean).join(' · '))),
+        element('span', 'hint', [complete ? size ? bytes(size) : '' : `${bytes(held)}${total ? ` of ${bytes(total)}` : ''} so far`, from, used ? 'in use' : ''].filter(Boolean).join(' · '))),
       element('div', 'row',
         used ? act('Unload', 'unload', () => this.unload()) : act(complete ? 'Use' : 'Go on', 'use', () => void this.use(key, name), 'button'),
         ...(cached ? [...(complete ? [act('Export', 'export', () => void this.export(key))] : []), act('Delete', 'delete', () => void this.delete(key, name))] : [])))
@@ -377,8 +380,7 @@ export class Models {
 
   /** @param {string} [more] */
   async showStorage(more = '') {
-    const { usage = 0, quota = 0 } = await navigator.storage?.estimate?.().catch(() => ({})) ?? {}
-    const persisted = await navigator.storage?.persisted?.().catch(() => false)
+    const { usage, quota, persisted } = await cache.usage()
     $('storage').textContent = quota ? `${bytes(usage)} of at most ${bytes(quota)} in use.${persisted ? ' Kept until you delete it.' : ' The browser may drop it when the disk is full.'}${more}` : ''
     $('persist').hidden = !quota || persisted
   }

@@ -12,7 +12,7 @@
  *   team.js     starting threads, read where they can be had, and thread.js, the program of each
  *   quantize-client.js  `nibble-llm/web/quantize`: the quantizer in a worker, quantize-worker.js
  *
- * and, for the page: index.html, main.js, style.css, icons, its manifest, sw.js (its service worker), the .wasm files and the embedded model, so that the folder is a site as it stands. The package
+ * and, for the page: index.html, main.js, style.css, icons, its manifest, licenses.txt (of libraries in main.js), sw.js (its service worker), the .wasm files and the embedded model, so that the folder is a site as it stands. The package
  * leaves these out; there the .wasm files are one folder up, where Node looks for them, too.
  */
 import { createHash } from 'node:crypto'
@@ -56,7 +56,7 @@ function keepComments(file) {
 }
 
 /** What the page is made of: kept by its service worker at once, or when it is used. */
-const EARLY = /^(main|worker|fetch-worker|template|team|thread)\.js$|^style\.css$|^icon.*\.(svg|png)$|^manifest|^nibble-(simd128|relaxed)(-threads)?\.wasm$|\.gguf$/
+const EARLY = /^(main|worker|fetch-worker|template|team|thread)\.js$|^style\.css$|^icon.*\.(svg|png)$|^manifest|^licenses\.txt$|^nibble-(simd128|relaxed)(-threads)?\.wasm$|\.gguf$/
 const LATE = /^quantize-worker\.js$|^nibble-quantize-.*\.wasm$/
 
 /** The page's service worker, told every file by its hash; the page is told which version it is. @param {string} out */
@@ -74,6 +74,15 @@ async function serviceWorker(out) {
   })
 }
 
+/** What main.js contains of others. */
+const LIBRARIES = ['idb', 'marked']
+/** @param {string} name  of a package */
+function licence(name) {
+  const folder = join(root, 'node_modules', name), file = readdirSync(folder).find((file) => /^licen[cs]e/i.test(file))
+  if (!file) throw new Error(`${folder} holds no licence`)
+  return `${name}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`
+}
+
 export async function bundle() {
   const esbuild = await import('esbuild')
   const out = join(root, 'dist/web')
@@ -85,6 +94,7 @@ export async function bundle() {
       ...['web/client.js', 'web/worker.js', 'web/fetch-worker.js', 'web/element.js', 'js/index.js', 'js/template.js', 'js/team.js', 'js/thread.js', 'web/quantize-client.js', 'web/quantize-worker.js', 'demo/main.js'].map((path) => ({ in: path, out: basename(path, '.js') })),
       { in: 'js/quantize/index.js', out: 'quantize' },
       { in: 'web/cache/index.js', out: 'download' },
+      { in: 'demo/style.css', out: 'style' },
     ],
     outdir: 'dist/web',
     bundle: true,
@@ -99,9 +109,10 @@ export async function bundle() {
     metafile: true,
   })
   for (const name of ['worker.js', 'index.js', 'quantize-worker.js', 'quantize.js']) keepComments(join(out, name))
-  for (const name of ['index.html', 'style.css', 'icon.svg', 'manifest.webmanifest', 'icon-192.png', 'icon-512.png', 'icon-maskable-512.png']) copyFileSync(join(root, 'demo', name), join(out, name))
+  for (const name of ['index.html', 'icon.svg', 'manifest.webmanifest', 'icon-192.png', 'icon-512.png', 'icon-maskable-512.png']) copyFileSync(join(root, 'demo', name), join(out, name))
   for (const name of readdirSync(join(root, 'dist')).filter((name) => name.endsWith('.wasm'))) copyFileSync(join(root, 'dist', name), join(out, name))
   copyFileSync(EMBEDDED, join(out, basename(EMBEDDED)))
+  writeFileSync(join(out, 'licenses.txt'), LIBRARIES.map(licence).join('\n\n'))
   await serviceWorker(out)
   for (const [path, { bytes, imports }] of Object.entries(metafile.outputs)) {
     if (imports.some((i) => i.path !== './client.js' || basename(path) !== 'element.js')) throw new Error(`${path} imports ${imports.map((i) => i.path).join(', ')}`)
