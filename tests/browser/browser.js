@@ -5,7 +5,7 @@ import { chromium as driver } from 'playwright-core'
 import { serve } from '../../demo/server.mjs'
 import { chromium } from '../../wasm/setup.mjs'
 
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+export const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 /** @type {Promise<import('playwright-core').Browser> | undefined} */
 let launched
