@@ -4,7 +4,7 @@ import { chromium as driver } from 'playwright-core'
 import { serve } from '../../demo/server.mjs'
 import { chromium } from '../../wasm/setup.mjs'
 
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+export const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 /** @type {Promise<import('playwright-core').Browser> | undefined} */
 let launched
@@ -15,7 +15,7 @@ after(async () => {
   await (await launched)?.close()
 })
 
-const EMPTY_PAGE = '<!doctype html><html lang="en"><title>empty</title><link rel="icon" href="data:,">'
+export const EMPTY_PAGE = '<!doctype html><html lang="en"><title>empty</title><link rel="icon" href="data:,">'
 
 /**
  * A page on a server of its own. Everything the browser asks for and complains about is kept.
