@@ -19,7 +19,8 @@ const plain = (/** @type {string} */ text) => text.replace(/&(amp|lt|gt|quot|#39
 
 /** A link or an image: what it is called, and where it leads. @param {any} token @param {number} depth */
 function reference({ type, raw, text, href, tokens }, depth) {
-  if (type === 'link' && (raw === text || raw === `<${text}>`)) return text
+  if (raw === text || raw === `<${text}>`) return text
+  if (raw.endsWith(']')) return raw // its address stands elsewhere, perhaps in what is still to come
   const label = type === 'image' ? [`[Image: ${text}]`] : inline(tokens, depth)
   return element('span', '', ...label, element('span', 'address', ` (${href})`))
 }
@@ -96,8 +97,6 @@ export class MarkdownView {
     this.tail = ''
     /** Nodes of the tail. @type {ChildNode[]} */
     this.open = []
-    /** Of [references]: they hold for all that follows. @type {any} */
-    this.links = undefined
     /** The fenced block that is not closed yet. @type {{text: Text, rest: Text, end: RegExp} | undefined} */
     this.fenced = undefined
   }
@@ -121,7 +120,7 @@ export class MarkdownView {
     const close = end.exec(this.tail), last = close ? close.index : this.tail.lastIndexOf('\n') + 1
     text.appendData(this.tail.slice(0, last))
     this.tail = this.tail.slice(close ? last + close[0].length : last)
-    rest.data = close ? '' : this.tail // may be the beginning of the fence
+    rest.data = close || end.test(`${this.tail}\n`) ? '' : this.tail // which may be the fence
     if (!close) return false
     text.data = text.data.replace(/\n$/, '')
     this.fenced = undefined
@@ -134,22 +133,22 @@ export class MarkdownView {
     if (fence) {
       const text = document.createTextNode(''), rest = document.createTextNode(''), { block, code } = codeBlock(fence[2], text)
       code.append(rest)
-      this.fenced = { text, rest, end: new RegExp(`^ {0,3}${fence[1][0]}{${fence[1].length},}[ \\t]*(?:\\n|$)`, 'm') }
+      this.fenced = { text, rest, end: new RegExp(`^ {0,3}${fence[1][0]}{${fence[1].length},}[ \\t]*(?=\\n)`, 'm') }
       this.keep([block])
       this.tail = this.tail.slice(fence[0].length)
       return true
     }
     const part = this.tail.slice(0, MOST), tokens = this.lex(part)
-    const last = tokens.findLastIndex((/** @type {Token} */ token) => token.type !== 'space')
-    const unread = tokens.slice(Math.max(last, 0)).reduce((n, token) => n + token.raw.length, 0)
-    if (last > 0 && part.endsWith(tokens.slice(last).map((token) => token.raw).join(''))) {
+    const last = tokens.findLastIndex((/** @type {Token} */ token) => token.type !== 'space'), unread = tokens.slice(Math.max(last, 0)).map((token) => token.raw).join('')
+    // The first line behind a block tells whether it is over: `2` may become `2. more of the list`.
+    if (last > 0 && unread.includes('\n') && part.endsWith(unread)) {
       this.keep(blocks(tokens.slice(0, last), 0))
-      this.tail = this.tail.slice(part.length - unread)
+      this.tail = this.tail.slice(part.length - unread.length)
       return true
     }
     if (part.length < this.tail.length) { // one block longer than that
       const line = part.lastIndexOf('\n') + 1, cut = line || part.length
-      this.keep(blocks(line ? this.lex(part.slice(0, line)) : tokens, 0))
+      this.keep(line ? blocks(this.lex(part.slice(0, line)), 0) : [element('p', '', part)])
       this.tail = this.tail.slice(cut)
       return true
     }
@@ -160,12 +159,8 @@ export class MarkdownView {
 
   /** @param {string} text @returns {Token[]} */
   lex(text) {
-    const lexer = new Lexer({ gfm: true })
-    if (this.links) lexer.tokens.links = this.links
     try {
-      const tokens = lexer.lex(text)
-      this.links = lexer.tokens.links
-      return tokens
+      return new Lexer({ gfm: true }).lex(text)
     } catch { // nested deeper than the stack: as it was written
       return [/** @type {any} */ ({ type: 'html', raw: text })]
     }

@@ -172,6 +172,7 @@ export class Models {
     if (!loading || loading.paused) return
     loading.paused = true
     loading.controller.abort()
+    this.page.onChange()
     $('pause').hidden = true
     $('resume').hidden = false
     $('resume').focus()
@@ -321,7 +322,7 @@ export class Models {
   row({ key, name, bytes: held, total, complete }, cached) {
     const used = this.origin && (this.origin.key ?? '') === key, local = key.startsWith('local:')
     const size = used && this.model ? this.model.info.file_bytes ?? this.model.info.weight_bytes : total
-    const from = key === '' ? 'chosen from this device, not kept' : local ? 'from this device' : new URL(key).host === location.host ? 'from this page' : new URL(key).host
+    const from = key === '' ? 'not kept' : local ? 'from this device' : new URL(key).host === location.host ? 'from this page' : new URL(key).host
     /** @param {string} text @param {string} action @param {() => void} act @param {string} [className] */
     const act = (text, action, act, className = 'quiet') => {
       const e = button(text, className, act)

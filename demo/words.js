@@ -58,9 +58,9 @@ export function sentence(text) {
  * @param {unknown} error @returns {string}
  */
 export function failure(error) {
-  const { message = String(error), code = '' } = /** @type {{message?: string, code?: string}} */ (error ?? {})
+  const { message = String(error), code = '', advice: own } = /** @type {{message?: string, code?: string, advice?: string}} */ (error ?? {})
   // What the message advises there is for programs.
   if (code === 'E_CONTEXT') return `${capital(message.replace(/;.*$/, ''))}. ${ADVICE[code]}`
-  const advice = /HTTP \d/.test(message) ? 'Check the address.' : ADVICE[code]
+  const advice = own ?? (/HTTP \d/.test(message) ? 'Check the address.' : ADVICE[code])
   return [sentence(message), advice].filter(Boolean).join(' ')
 }

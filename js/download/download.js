@@ -1,7 +1,7 @@
 /**
  * One file on its way from a server to its reader, teed into the store: fetched by ranges, several at a time where the server allows it, checked, handed out in
- * order. A chunk is kept before it is handed out, and the journal hears of it when it is on the disk, so that at most MOST_LOST bytes are fetched
- * again after a sudden end: each stream has one chunk that is not in the journal yet. Works wherever fetch does; storage and fetch are given.
+ * order. A chunk is kept before it is handed out, and the journal hears of it when it is on the disk: after a sudden end each stream has lost one chunk, and what
+ * was on its way, together less than 8 MiB. Works wherever fetch does; storage and fetch are given.
  */
 import { NibbleError, isNibbleError } from '../errors.js'
 import { abortError, readerInto } from '../source.js'
@@ -35,7 +35,7 @@ import { Sha256, digest } from './sha256.js'
  */
 
 /** @type {Limits} */
-export const LIMITS = { chunk: 2 << 20, segment: 4, streams: 3, tries: 6, delay: 500, patience: 60_000, stall: 30_000 }
+export const LIMITS = { chunk: 1 << 20, segment: 8, streams: 3, tries: 6, delay: 500, patience: 60_000, stall: 30_000 }
 
 /** Errors that say that the bytes are none of a model, or not the right ones: nothing of them may stay. */
 const POISONED = new Set(['E_FORMAT', 'E_TRUNCATED', 'E_INTEGRITY', 'E_CHANGED'])
@@ -394,8 +394,8 @@ export class Download {
         if (conditional && pinned.etag) headers.set('if-range', pinned.etag)
       }
       const response = await this.timed(fetch(url, { signal: controller.signal, headers, cache: 'no-store' }), controller).catch((error) => {
-        // Other origins may allow no range, which browsers ask for before they send one.
-        if (error instanceof Again && ranged && !conditional && !this.answered && first && this.size === undefined) throw new NoRanges()
+        // Other origins may allow no range, which browsers ask for before they send one; and these refuse answers to a range that are encoded.
+        if (error instanceof Again && ranged && !this.answered && first && this.size === undefined) throw new NoRanges()
         throw error
       })
       this.answered = true

@@ -12,6 +12,7 @@ import { memorySink, quantize } from '../../js/quantize/index.js'
 import { huggingFaceFolder } from '../js/hf-folder.js'
 import { tinyModel } from '../js/tiny-model.js'
 import { openPage, until } from './browser.js'
+import { ask as askPage, contents, ready, settings } from './page.js'
 
 /** @typedef {import('playwright-core').Page} Page */
 
@@ -66,17 +67,11 @@ async function choose(page, type, method) {
 }
 /** @param {Page} page */
 const done = (page) => page.waitForSelector('#result:not([hidden])', { timeout: 60_000 })
-/** @param {Page} page */
-const ready = (page) => page.waitForSelector('#talk:not([hidden])')
-
 /** Asks, and returns the answer. @param {Page} page */
 async function ask(page) {
-  await page.fill('#settings [name="temperature"]', '0')
-  await page.fill('#settings [name="max_tokens"]', '40')
-  await page.fill('#prompt', ASKED)
-  await page.press('#prompt', 'Enter')
-  await until(async () => /tokens/.test(await page.evaluate(() => [...document.querySelectorAll('.message')].pop()?.querySelector('.note')?.textContent ?? '')), 'the answer')
-  return page.locator('.message').last().locator('.body').textContent()
+  await settings(page, { temperature: '0', max_tokens: '40' })
+  await askPage(page, ASKED)
+  return (await contents(page))[1]
 }
 /** The same by Node. @param {Uint8Array} bytes */
 async function answer(bytes) {
@@ -135,7 +130,7 @@ describe('an F16 file', () => {
     await choose(page, 'Q5_K_M')
     for (const cancel of [() => page.click('#cancel'), () => page.keyboard.press('Escape')]) {
       await page.click('#offer-run')
-      await page.waitForFunction(() => (document.querySelector('progress')?.value ?? 0) > 0)
+      await page.waitForFunction(() => Number(document.querySelector('#progress')?.getAttribute('value')) > 0)
       await cancel()
       await page.waitForSelector('#offer:not([hidden])')
       assert.match(await page.innerText('#announce'), /Nothing was kept/)
@@ -199,7 +194,7 @@ describe('what is kept', () => {
     await until(async () => Object.keys(await kept(page)).length === 1, 'the rest is swept away')
     await page.click('#kept-list >> text=Open')
     await ready(page)
-    await page.click('#change')
+    await page.click('#model-button')
     await page.click('#kept-list >> text=Delete')
     await page.waitForSelector('#kept', { state: 'hidden' })
     assert.deepEqual(await kept(page), {})
@@ -309,7 +304,8 @@ describe('for everyone', () => {
     await ready(page)
     await page.tap('#panel-toggle')
     await check('panel')
-    await page.tap('#change')
+    await page.tap('#panel-close')
+    await page.tap('#model-button')
     await page.waitForSelector('#kept:not([hidden])')
     await check('chooser')
     await close()
