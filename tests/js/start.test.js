@@ -70,14 +70,16 @@ describe('the server', () => {
     }
   })
   test('names the model in the page', async () => {
-    assert.match(String((await ask('/')).body), /<meta name="nibble-model" content="model.gguf">/)
-    const asking = await serve({ folder, model: null })
-    assert.match(await (await fetch(asking.url)).text(), /<meta name="nibble-model" content="">/)
-    await asking.close()
-    const plain = await serve({ folder })
-    assert.match(await (await fetch(plain.url)).text(), /<meta name="nibble-model" content="embedded.gguf">/)
-    assert.equal((await fetch(`${plain.url}model.gguf`)).status, 404)
-    await plain.close()
+    assert.match(String((await ask('/')).body), /<meta name="nibble-model" content="model.gguf" data-kept="no">/)
+    const asking = await serve({ folder, model: null }), plain = await serve({ folder })
+    try {
+      assert.match(await (await fetch(asking.url)).text(), /<meta name="nibble-model" content="" data-kept="no">/)
+      assert.match(await (await fetch(plain.url)).text(), /<meta name="nibble-model" content="embedded.gguf">/)
+      assert.equal((await fetch(`${plain.url}model.gguf`)).status, 404)
+    } finally {
+      await asking.close()
+      await plain.close()
+    }
   })
   test('serves the parts of a split model, found by its first part', async () => {
     for (const i of [1, 2]) await writeFile(join(folder, `big-0000${i}-of-00002.gguf`), `part ${i}`)
