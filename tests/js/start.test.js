@@ -70,9 +70,9 @@ describe('the server', () => {
     }
   })
   test('names the model in the page', async () => {
-    assert.match(String((await ask('/')).body), /<meta name="nibble-model" content="model.gguf">/)
+    assert.match(String((await ask('/')).body), /<meta name="nibble-model" content="model.gguf" data-kept="no">/)
     const asking = await serve({ folder, model: null })
-    assert.match(await (await fetch(asking.url)).text(), /<meta name="nibble-model" content="">/)
+    assert.match(await (await fetch(asking.url)).text(), /<meta name="nibble-model" content="" data-kept="no">/)
     await asking.close()
     const plain = await serve({ folder })
     assert.match(await (await fetch(plain.url)).text(), /<meta name="nibble-model" content="embedded.gguf">/)
