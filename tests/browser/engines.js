@@ -160,7 +160,7 @@ async function openFirefox(program) {
       },
       complaints: () => inside(`const all = Services.console.getMessageArray().filter((m) => m instanceof Ci.nsIScriptError && /^http/.test(m.sourceName))
         const calls = Cc['@mozilla.org/consoleAPI-storage;1'].getService(Ci.nsIConsoleAPIStorage)
-        const said = calls.getEvents().filter((e) => e.level === 'error' || e.level === 'warn').map((e) => e.arguments.map(String).join(' '))
+        const said = calls.getEvents().filter((e) => /^http/.test(e.filename) && (e.level === 'error' || e.level === 'warn')).map((e) => e.arguments.map(String).join(' '))
         Services.console.reset()
         calls.clearEvents()
         return [...all.map((m) => m.errorMessage + ' (' + m.sourceName + ')'), ...said]`),
