@@ -5,6 +5,7 @@ import { cache } from '../web/client.js'
 import { sweep } from '../web/quantize-client.js'
 import { Conversation } from './conversation.js'
 import { dropped, folderOf, modelIn } from './files.js'
+import { install } from './install.js'
 import { Models } from './models.js'
 import { element } from './nodes.js'
 import { Quantizing, save } from './quantize.js'
@@ -494,4 +495,4 @@ async function start() {
 }
 void start()
 void sweep()
-void navigator.serviceWorker?.register(serviceUrl).catch(() => {}) // without one the page needs its server
+void install(serviceUrl, () => !$('prompt').value && !document.querySelector('.message'))

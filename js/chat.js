@@ -31,7 +31,7 @@ import { loadTemplates } from './platform.js'
  */
 
 /** @param {unknown} messages @returns {{role: string, content: string | null}[]} */
-function checkMessages(messages) {
+export function checkMessages(messages) {
   if (!Array.isArray(messages) || messages.length === 0) throw new NibbleError('E_ARGUMENT', 'messages must be an array with at least one message')
   return messages.map((message, i) => {
     if (message === null || typeof message !== 'object' || typeof message.role !== 'string') throw new NibbleError('E_ARGUMENT', `messages[${i}] needs a role`)
@@ -65,6 +65,47 @@ export function encodeSegments(tokenizer, segments) {
   return ids
 }
 
+const UNSUPPORTED = ['tools', 'tool_choice', 'response_format', 'functions']
+
+/**
+ * The options of an answer. @param {any} options @param {string[]} more  names of this call
+ * @returns {{logprobs: number | undefined}}  alternatives wanted with each token; undefined: no log-probabilities
+ */
+export function checkChatNames(options, more) {
+  for (const name of UNSUPPORTED) {
+    if (options?.[name] != null) throw new NibbleError('E_UNSUPPORTED', `${name} is not supported by this version`)
+  }
+  checkGenerateNames(options, [...more, ...UNSUPPORTED])
+  const top = options.top_logprobs ?? 0
+  integer(top, 'top_logprobs', 0, 20)
+  return { logprobs: options.logprobs ? top : undefined }
+}
+
+/**
+ * A run as a message of the assistant, or as a stream of its pieces.
+ * @param {import('./model.js').Model} model
+ * @param {AsyncGenerator<import('./completions.js').Delta, import('./completions.js').RunResult, void>} deltas
+ * @param {Pick<ChatOptions, 'stream' | 'stream_options' | 'logprobs'>} options
+ * @returns {Promise<ChatCompletion | AsyncGenerator<ChatChunk, void, void>>}
+ */
+export async function reply(model, deltas, options) {
+  /** @type {ChatHead} */
+  const head = { id: newId('chatcmpl'), created: Math.floor(Date.now() / 1000), model: model.info.name }
+  if (options.stream) {
+    /** @type {{role?: 'assistant'}} */
+    let role = { role: 'assistant' } // in the first chunk
+    return stream(deltas, { ...head, object: /** @type {const} */ ('chat.completion.chunk') }, options, ({ text, finish_reason, logprobs }) => {
+      const choice = { index: 0, delta: { ...role, content: text }, finish_reason, logprobs: logprobs && { content: logprobs } }
+      role = {}
+      return choice
+    })
+  }
+  const r = await collect(deltas)
+  /** @type {ChatCompletion['choices'][0]} */
+  const choice = { index: 0, message: { role: 'assistant', content: r.text }, finish_reason: r.finish_reason, logprobs: options.logprobs ? { content: r.logprobs } : null }
+  return { ...head, object: 'chat.completion', choices: [choice], usage: r.usage, timings: r.timings, seed: r.seed }
+}
+
 export class ChatCompletions {
   /** @param {import('./model.js').Model} model */
   constructor(model) {
@@ -73,22 +114,30 @@ export class ChatCompletions {
     this.template = undefined
   }
 
+  /** The template's, or the name of one. */
+  get source() {
+    return this.model.options.chatTemplate ?? this.model.info.chat_template
+  }
+
+  /** @returns {never} */
+  noTemplate() {
+    throw new NibbleError('E_TEMPLATE', "this model has no chat template; use completions, or load it with chatTemplate: 'chatml' or another one that fits")
+  }
+
   /**
    * Token ids of a conversation, ready for the model to answer.
    * @param {Message[]} messages
    * @param {Record<string, unknown>} [variables]
+   * @param {boolean} [answer]  false: without what stands in front of an answer
    */
-  async encode(messages, variables = {}) {
-    const { tokenizer, info, options } = this.model
-    const source = options.chatTemplate ?? info.chat_template
-    if (!source) {
-      throw new NibbleError('E_TEMPLATE', "this model has no chat template; use completions, or load it with chatTemplate: 'chatml' or another one that fits")
-    }
+  async encode(messages, variables = {}, answer = true) {
+    const { tokenizer } = this.model
+    const source = this.source || this.noTemplate()
     this.template ??= loadTemplates().then(({ compileTemplate }) => compileTemplate(source))
     const template = await this.template
     const token = (/** @type {number} */ id) => (id >= 0 ? tokenizer.piece(id) : '')
     const segments = template.segments({
-      ...variables, messages: checkMessages(messages), add_generation_prompt: true, bos_token: token(tokenizer.bos), eos_token: token(tokenizer.eos),
+      ...variables, messages: checkMessages(messages), add_generation_prompt: answer, bos_token: token(tokenizer.bos), eos_token: token(tokenizer.eos),
     }, tokenizer.specials())
     return encodeSegments(tokenizer, segments)
   }
@@ -106,29 +155,8 @@ export class ChatCompletions {
    */
   /** @param {ChatOptions} options @returns {Promise<any>} */
   async create(options) {
-    for (const name of ['tools', 'tool_choice', 'response_format', 'functions']) {
-      if (/** @type {any} */ (options)?.[name] != null) throw new NibbleError('E_UNSUPPORTED', `${name} is not supported by this version`)
-    }
-    checkGenerateNames(/** @type {any} */ (options), ['messages', 'chat_template_kwargs', 'tools', 'tool_choice', 'response_format', 'functions'])
-    const { model } = this
-    const { logprobs } = options
-    const top_logprobs = options.top_logprobs ?? 0
-    integer(top_logprobs, 'top_logprobs', 0, 20)
+    const { logprobs } = checkChatNames(options, ['messages', 'chat_template_kwargs'])
     const ids = await this.encode(options.messages, options.chat_template_kwargs)
-    const deltas = run(model, ids, options, logprobs ? top_logprobs : undefined)
-    /** @type {ChatHead} */
-    const head = { id: newId('chatcmpl'), created: Math.floor(Date.now() / 1000), model: model.info.name }
-    if (options.stream) {
-      /** @type {{role?: 'assistant'}} */
-      let role = { role: 'assistant' } // in the first chunk
-      return stream(deltas, { ...head, object: 'chat.completion.chunk' }, options, ({ text, finish_reason, logprobs }) => {
-        const choice = { index: 0, delta: { ...role, content: text }, finish_reason, logprobs: logprobs && { content: logprobs } }
-        role = {}
-        return choice
-      })
-    }
-    const r = await collect(deltas)
-    const choice = { index: 0, message: { role: 'assistant', content: r.text }, finish_reason: r.finish_reason, logprobs: logprobs ? { content: r.logprobs } : null }
-    return { ...head, object: 'chat.completion', choices: [choice], usage: r.usage, timings: r.timings, seed: r.seed }
+    return reply(this.model, run(this.model, ids, options, logprobs), options)
   }
 }

@@ -10,7 +10,7 @@ import { parse, UsageError, helpOf } from './cli/options.js'
 
 /** @typedef {import('./cli/options.js').Command} Command */
 
-const COMMANDS = ['run', 'chat', 'inspect', 'tokenize', 'logits', 'template', 'perplexity', 'analyze', 'quantize', 'prune', 'convert', 'imatrix', 'report', 'bench', 'cache']
+const COMMANDS = ['run', 'chat', 'inspect', 'tokenize', 'logits', 'template', 'perplexity', 'analyze', 'quantize', 'prune', 'convert', 'imatrix', 'report', 'bench', 'serve', 'cache']
 
 const version = () => JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version
 

@@ -15,6 +15,7 @@ import { checkGenerateNames, integer, limits, makeSampler, resolveSeed } from '.
  *
  * @typedef {object} Usage
  * @property {number} prompt_tokens  @property {number} completion_tokens  @property {number} total_tokens
+ * @property {{cached_tokens: number}} prompt_tokens_details  cached_tokens: of the prompt, those that had been evaluated before
  *
  * @typedef {object} TokenLogprob
  * @property {string} token  @property {number} id  @property {number} logprob  @property {number[]} bytes
@@ -36,21 +37,22 @@ export const newId = (prefix) => `${prefix}-${Date.now().toString(36)}${(counter
 const rate = (n, s) => (s > 0 ? n / s : 0)
 
 /**
- * Generates from a prompt on the model's main session. What is wrong with the options is told at once, before anybody waits for a turn.
+ * Generates from a prompt, keeping what the session has in common with it. What is wrong with the options is told at once, before anybody waits for a turn.
  * @param {import('./model.js').Model} model
  * @param {number[]} prompt
  * @param {GenerateOptions} options
  * @param {number | undefined} logprobs  alternatives wanted with each token; undefined: no log-probabilities
+ * @param {import('./generate.js').TokenSession} [session]  default: the model's main one
  * @returns {AsyncGenerator<Delta, RunResult, void>}
  */
-export function run(model, prompt, options, logprobs) {
-  const { engine, tokenizer, main } = model
+export function run(model, prompt, options, logprobs, session = model.main) {
+  const { engine, tokenizer } = model
   if (prompt.length === 0) throw new NibbleError('E_ARGUMENT', 'the prompt is empty, and this model has no token to begin a text with; give it some text')
-  main.checkPrompt(prompt)
+  session.checkPrompt(prompt)
   limits(options)
   const seed = resolveSeed(options.seed)
   engine.call('nb_sampler_free', makeSampler(engine, tokenizer.n_vocab, options, seed)) // for its checks
-  return steps(model, prompt.slice(), options, logprobs, seed)
+  return steps(model, prompt.slice(), options, logprobs, session, seed)
 }
 
 /**
@@ -58,18 +60,19 @@ export function run(model, prompt, options, logprobs) {
  * @param {number[]} prompt
  * @param {GenerateOptions} options
  * @param {number | undefined} logprobs
+ * @param {import('./generate.js').TokenSession} session
  * @param {bigint} seed
  * @returns {AsyncGenerator<Delta, RunResult, void>}
  */
-async function* steps(model, prompt, options, logprobs, seed) {
+async function* steps(model, prompt, options, logprobs, session, seed) {
   const leave = await model.takeTurn(options.signal)
   try {
-    const { tokenizer, main } = model
+    const { tokenizer } = model
     const timings = { prefill_s: 0, decode_s: 0, prompt_n: 0, decode_n: 0 }
-    main.reset(prompt)
+    session.reset(prompt)
     /** @param {number} id @param {number} logprob */
     const describe = (id, logprob) => ({ token: tokenizer.decode([id], { special: true, continuation: true }), id, logprob, bytes: Array.from(tokenizer.bytes(id)) })
-    for await (const step of generate(main, options, { seed, logprobs, timings })) {
+    for await (const step of generate(session, options, { seed, logprobs, timings })) {
       yield {
         text: step.text,
         tokens: step.token >= 0 ? [step.token] : [],
@@ -80,7 +83,10 @@ async function* steps(model, prompt, options, logprobs, seed) {
       }
     }
     return {
-      usage: { prompt_tokens: prompt.length, completion_tokens: timings.decode_n, total_tokens: prompt.length + timings.decode_n },
+      usage: {
+        prompt_tokens: prompt.length, completion_tokens: timings.decode_n, total_tokens: prompt.length + timings.decode_n,
+        prompt_tokens_details: { cached_tokens: prompt.length - timings.prompt_n },
+      },
       timings: { ...timings, prefill_tps: rate(timings.prompt_n, timings.prefill_s), decode_tps: rate(timings.decode_n - 1, timings.decode_s) },
       seed: options.seed ?? Number(seed),
     }

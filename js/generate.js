@@ -35,11 +35,13 @@ export class TokenSession {
    * @param {number} model
    * @param {import('./tokenizer.js').Tokenizer} tokenizer
    * @param {{contextLength?: number, batchSize?: number, floatActivations?: boolean}} options
+   * @param {number} [ptr]  one that there is already
    */
-  constructor(engine, model, tokenizer, { contextLength = 0, batchSize = 0, floatActivations = false }) {
+  constructor(engine, model, tokenizer, { contextLength = 0, batchSize = 0, floatActivations = false }, ptr) {
     this.engine = engine
+    this.model = model
     this.tokenizer = tokenizer
-    this.ptr = engine.make('nbw_session_new', model, contextLength, batchSize, floatActivations ? 1 : 0, engine.team)
+    this.ptr = ptr ?? engine.make('nbw_session_new', model, contextLength, batchSize, floatActivations ? 1 : 0, engine.team)
     this.n_ctx = engine.call('nb_session_n_ctx', this.ptr)
   }
 
@@ -88,6 +90,49 @@ export class TokenSession {
     this.push(ids.slice(this.length))
   }
 
+  clone() {
+    return new TokenSession(this.engine, this.model, this.tokenizer, {}, this.engine.make('nbw_session_clone', this.ptr))
+  }
+
+  /**
+   * All of it as bytes (src/generate/state.h). For the length of the call the library's memory holds them, too.
+   * @param {Uint8Array} note  the caller's own
+   * @returns {Uint8Array<ArrayBuffer>}
+   */
+  save(note) {
+    const { engine } = this
+    const bytes = engine.call('nbw_state_bytes', this.ptr, note.length)
+    const out = bytes < 2 ** 32 ? engine.ptr('malloc', bytes) : 0
+    try {
+      if (!out) throw new RangeError('no room in the memory of the engine')
+      engine.withBytes(note, (ptr, n) => engine.call('nbw_state_save', this.ptr, ptr, n, out))
+      return engine.heap.bytes(out, bytes).slice()
+    } catch (error) {
+      if (error instanceof RangeError) throw new NibbleError('E_NOMEM', `not enough memory to save the ${(bytes / 2 ** 20).toFixed(0)} MiB of the session`, { cause: error })
+      throw error
+    } finally {
+      engine.free(out)
+    }
+  }
+
+  /**
+   * Takes over what save() gave. Bytes that are not right, or whose note is not, change nothing.
+   * @template T
+   * @param {Uint8Array} bytes
+   * @param {(note: Uint8Array) => T} read  of the note; what it returns is returned
+   */
+  restore(bytes, read) {
+    const { engine } = this
+    return engine.withBytes(bytes, (ptr, n) => {
+      const state = engine.out + 64
+      engine.check('nbw_state_check', this.ptr, ptr, n, engine.out, state)
+      const [note, length] = engine.heap.u32(engine.out, 2)
+      const result = read(engine.heap.bytes(note, length).slice())
+      engine.call('nb_state_restore', this.ptr, state)
+      return result
+    })
+  }
+
   /** Makes room in a full context of two tokens or more: the oldest half goes, but for a BOS at the start. */
   slide() {
     const { bos } = this.tokenizer
@@ -121,6 +166,11 @@ export class TokenSession {
   /** Address of the logits behind token i of the last pass. @param {number} i */
   logitsPtr(i) {
     return this.engine.ptr('nb_session_logits', this.ptr, i)
+  }
+
+  /** The state behind the final norm of token i of the last pass; valid until the next call into the library. @param {number} i @param {number} d_model */
+  hidden(i, d_model) {
+    return this.engine.heap.f32(this.engine.ptr('nb_session_hidden', this.ptr, i), d_model)
   }
 
   /** Log-probability of a token behind token i of the last pass. @param {number} i @param {number} id */

@@ -3,9 +3,11 @@
  */
 import { ChatCompletions } from './chat.js'
 import { Completions } from './completions.js'
+import { Embeddings } from './embeddings.js'
 import { NibbleError } from './errors.js'
 import { TokenSession } from './generate.js'
 import { recommended } from './options.js'
+import { Session } from './session.js'
 import { abortError } from './source.js'
 import { Tokenizer } from './tokenizer.js'
 import { Turns } from './turns.js'
@@ -37,8 +39,12 @@ export class Model {
     this.options = options
     /** Of the main session. */
     this.turns = new Turns()
+    /** Of the sessions that there are. @type {Set<Turns>} */
+    this.sessions = new Set()
+    engine.onTrap = (error) => this.close(error)
     this.completions = new Completions(this)
     this.chat = { completions: new ChatCompletions(this) }
+    this.embeddings = new Embeddings(this)
   }
 
   /** Waits for the main session; the caller must call what it returns when it is done. @param {AbortSignal} [signal] */
@@ -118,8 +124,22 @@ export class Model {
     return { tokens, logprobs }
   }
 
+  /**
+   * A conversation with a memory of its own, which takes as much as that of the model itself for the same number of tokens (E_NOMEM). Sessions
+   * and the other calls use the model in turn.
+   * @param {import('./session.js').SessionOptions} [options]
+   */
+  session(options) {
+    return new Session(this, options)
+  }
+
+  /** Nobody waits any more. @param {NibbleError} error */
+  close(error) {
+    for (const turns of [this.turns, ...this.sessions]) turns.close(error)
+  }
+
   /** Frees everything. Work under way ends with E_DISPOSED; calling it again does nothing. */
   async dispose() {
-    this.turns.close(this.engine.close())
+    this.close(this.engine.close())
   }
 }

@@ -49,6 +49,9 @@ export function checkNames(options, known) {
 export function checkGenerateNames(options, more) {
   checkNames(options, (name) => COMMON.has(name) || IGNORED.has(name) || more.includes(name))
   if (![undefined, null, 1].includes(/** @type {any} */ (options.n))) throw new NibbleError('E_UNSUPPORTED', 'n must be 1: ask again for another choice')
+  const streaming = options.stream_options ?? {}
+  checkNames(streaming, (name) => name === 'include_usage' || name === 'include_obfuscation') // the latter changes nothing here
+  if (typeof (streaming.include_usage ?? false) !== 'boolean') throw new NibbleError('E_ARGUMENT', `stream_options.include_usage must be true or false, not ${streaming.include_usage}`)
 }
 
 /** @param {unknown} value @param {string} name @param {number} lo @param {number} hi */

@@ -6,7 +6,7 @@ import { Heap } from './memory.js'
 import { loadTeam, node, wasmFile } from './platform.js'
 
 /** The version of the ABI in wasm/exports.txt that this code was written for. */
-const ABI_VERSION = 2
+const ABI_VERSION = 3
 const PAGE = 65536
 /** Enough for the library's static data and stack (the linker was told to need less); everything else grows. */
 const INITIAL_PAGES = 4 * 1024 * 1024 / PAGE
@@ -159,6 +159,8 @@ export class Engine {
     this.team = 0
     this.threads = 1
     this.endThreads = () => {}
+    /** Told of a trap: nothing that waits will be served. */
+    this.onTrap = (/** @type {NibbleError} */ _) => {}
     /** Of the model in it: see recommended(). @type {Partial<import('./options.js').GenerateOptions>} */
     this.sampling = {}
     /** @type {Record<string, Function>} */
@@ -187,6 +189,7 @@ export class Engine {
       return f(...args)
     } catch (error) {
       this.dead = new NibbleError('E_INTERNAL', `the engine stopped in ${name}; load the model again, and report the bug`, { cause: error })
+      this.onTrap(this.dead)
       throw this.dead
     }
   }
@@ -246,7 +249,8 @@ export class Engine {
       }
       rates[turn & 1] = Math.max(rates[turn & 1], n / time)
     }
-    return fasterSums = rates[1] > 1.2 * rates[0] ? 32 : 16
+    // The whole kernel does less besides when it sums in 32 bits: where these instructions alone are 1.13 times as fast (x64 with AVX-VNNI), prompts gain 25 to 45 %.
+    return fasterSums = rates[1] > rates[0] ? 32 : 16
   }
 
   /** Gives up the instance: its memory is freed with the last reference to it. Returns what every later call throws. */

@@ -19,7 +19,7 @@ function fingerprint(places) {
   const hash = createHash('sha256')
   const visit = (/** @type {string} */ path) => {
     const info = statSync(path)
-    if (info.isDirectory()) for (const name of readdirSync(path).sort()) visit(join(path, name))
+    if (info.isDirectory()) for (const name of readdirSync(path).sort().filter((name) => name !== 'node_modules')) visit(join(path, name)) // the examples may have some
     else hash.update(`${path}\0`).update(readFileSync(path)).update('\0')
   }
   for (const place of places) if (existsSync(join(root, place))) visit(join(root, place))

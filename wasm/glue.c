@@ -6,10 +6,11 @@
 #include <unistd.h>
 
 #include "../src/generate/generation.h"
+#include "../src/generate/state.h"
 #include "../src/kernels/simd.h"  // NB_SIMD128, NB_RELAXED
 #include "../src/model/loader.h"
 
-#define NB_ABI_VERSION 2
+#define NB_ABI_VERSION 3
 
 #ifndef NB_SIMD128
 #error "the modules that ship have SIMD"
@@ -125,6 +126,25 @@ int nbw_session_check(const nb_model *m, int n_ctx, int n_batch, nb_error *err) 
 double nbw_session_bytes(const nb_model *m, int n_ctx, int n_batch) {
   const nb_session_options o = session_options(n_ctx, n_batch, 0);
   return (double)nb_session_bytes(m, &o);
+}
+
+nb_session *nbw_session_clone(const nb_session *s, nb_error *err) {
+  nb_session *clone;
+  return nb_session_clone(s, &clone, err) ? NULL : clone;
+}
+
+double nbw_state_bytes(const nb_session *s, size_t n_note) { return (double)nb_state_bytes(s, n_note); }
+
+void nbw_state_save(nb_session *s, const char *note, size_t n_note, uint8_t *out) { nb_state_save(s, (nb_str){note, n_note}, out); }
+
+// note: pointer, length; state: 64 bytes, which nb_state_restore takes
+int nbw_state_check(nb_session *s, const uint8_t *bytes, size_t n, uint32_t note[2], nb_state *state, nb_error *err) {
+  _Static_assert(sizeof *state <= 64, "as is promised");
+  const nb_status st = nb_state_check(s, bytes, n, state, err);
+  if (st) return st;
+  note[0] = (uint32_t)(uintptr_t)state->note.data;
+  note[1] = (uint32_t)state->note.len;
+  return NB_OK;
 }
 
 // Evaluates a batch of the waiting tokens in one pass; returns how many still wait.

@@ -2,6 +2,7 @@
  * Nibble in a page: the interface of js/index.js with the engine in a worker, so that the page stays responsive. What differs:
  *
  * - tokenize, detokenize and the methods of tokenizers return promises;
+ * - of sessions see session.js;
  * - `info.memory()` tells what the worker said last, with its latest answer;
  * - a stream may be ahead of its reader by a few hundred chunks;
  * - `fetch` is no option: call it yourself and pass the Response;
@@ -15,21 +16,28 @@ import { NibbleError, isNibbleError } from '../js/errors.js'
 import { abortError } from '../js/source.js'
 import { cache, startFetcher } from './cache-client.js'
 import { Connection, Inbox, absolute } from './connection.js'
+import { Session } from './session.js'
 
 export { NibbleError, isNibbleError }
 export { chooseVariant } from '../js/runtime.js'
+export { Session }
 export { cache }
 
 /**
  * @typedef {import('../js/index.js').Source} Source
  * @typedef {import('../js/index.js').Progress} Progress
  * @typedef {import('../js/index.js').ModelInfo} ModelInfo
+ * @typedef {import('../js/index.js').EmbeddingOptions} EmbeddingOptions
+ * @typedef {import('../js/index.js').EmbeddingResult} EmbeddingResult
  * @typedef {import('../js/index.js').Message} Message
  * @typedef {import('../js/index.js').ChatOptions} ChatOptions
  * @typedef {import('../js/index.js').ChatCompletion} ChatCompletion
  * @typedef {import('../js/index.js').ChatChunk} ChatChunk
  * @typedef {import('../js/index.js').CompletionOptions} CompletionOptions
  * @typedef {import('../js/index.js').Completion} Completion
+ * @typedef {import('../js/index.js').SessionOptions} SessionOptions
+ * @typedef {import('../js/index.js').SessionGenerateOptions} SessionGenerateOptions
+ * @typedef {import('../js/index.js').SessionInput} SessionInput
  * @typedef {import('../js/index.js').KeptEntry} KeptEntry
  *
  * @typedef {object} WorkerOptions
@@ -218,7 +226,19 @@ class ChatCompletions {
   }
 }
 
-/** @param {Model} model @param {string} op @param {CompletionOptions | ChatOptions} options */
+class Embeddings {
+  /** @param {Model} model */
+  constructor(model) {
+    this.model = model
+  }
+
+  /** A vector for each text. @param {EmbeddingOptions} options @returns {Promise<EmbeddingResult>} */
+  async create(options) {
+    return create(this.model, 'embeddings', options)
+  }
+}
+
+/** @param {Model} model @param {string} op @param {(CompletionOptions | ChatOptions | EmbeddingOptions) & {stream?: boolean}} options */
 function create(model, op, options) {
   const { signal, ...sent } = options ?? {}
   return model.connection.ask(op, [options && sent], { signal, inbox: sent.stream ? new Inbox() : undefined, owner: model })
@@ -241,6 +261,7 @@ export class Model {
     this.tokenizer = new Tokenizer(connection, tokenizer, this)
     this.completions = new Completions(this)
     this.chat = { completions: new ChatCompletions(this) }
+    this.embeddings = new Embeddings(this)
     forgotten.register(this, connection, this)
   }
 
@@ -270,6 +291,15 @@ export class Model {
    */
   score(text, { signal } = {}) {
     return this.connection.ask('score', [text], { signal, owner: this })
+  }
+
+  /**
+   * A conversation with a memory of its own, which takes as much as that of the model itself for the same number of tokens. Sessions and the other
+   * calls use the model in turn.
+   * @param {SessionOptions} [options]
+   */
+  session(options) {
+    return new Session(this, options)
   }
 
   /** Ends the worker and frees everything. Work under way ends with E_DISPOSED; calling it again does nothing. */

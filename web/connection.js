@@ -99,6 +99,7 @@ export class Connection {
     if (this.closed) return
     if ('hello' in message) return this.greet(message)
     if ('part' in message) return void this.read(message.part, message.read)
+    if ('dead' in message) return this.close(unpackError(message.dead)) // also gives its memory back
     const { id, wasm_bytes } = message
     if (wasm_bytes) this.wasm_bytes = wasm_bytes
     const request = this.requests.get(id)

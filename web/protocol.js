@@ -14,6 +14,7 @@
  *   {id, result, wasm_bytes}          work is done; for a stream: it may be pulled
  *   {id, end: true, wasm_bytes}       a stream is over
  *   {id, error, wasm_bytes}           work failed, or a stream broke off
+ *   {dead}                            the engine has trapped, and why: nothing more can be done here
  *   {part, read}                      wants at most that many bytes of a source that lives in the page
  *
  * Between the worker with the engine and the one that fetches, over a port of their own (fetching.js)

@@ -18,6 +18,8 @@ const READ = 256 << 10
 let operations
 /** Bytes of the engine's memory. @type {() => number} */
 let memory
+/** What the engine died of. @type {() => Error | null | undefined} */
+let died
 
 /**
  * Work under way: how to end it, and for streams how many chunks their reader takes.
@@ -32,6 +34,13 @@ const reads = new Map()
 const post = (message, transfer = []) => self.postMessage(message, { transfer })
 /** @param {Record<string, unknown>} message @param {Transferable[]} [transfer] */
 const answer = (message, transfer) => post({ ...message, wasm_bytes: memory() }, transfer)
+
+/** @param {number} id @param {unknown} error */
+function fail(id, error) {
+  answer({ id, error: packError(error) })
+  const dead = died()
+  if (dead) post({ dead: packError(dead) })
+}
 
 /** A source that lives in the page, as a stream. @param {number} part */
 function pageStream(part) {
@@ -116,9 +125,9 @@ async function work(id, op, args) {
       answer({ id, result: null })
       return // it waits to be pulled
     }
-    answer({ id, result }, result instanceof Float32Array ? [result.buffer] : undefined)
+    answer({ id, result }, [result, /** @type {any} */ (result)?.value].flatMap((bytes) => (ArrayBuffer.isView(bytes) ? [/** @type {ArrayBuffer} */ (bytes.buffer)] : [])))
   } catch (error) {
-    answer({ id, error: packError(error) })
+    fail(id, error)
   }
   entries.delete(id)
 }
@@ -134,7 +143,7 @@ async function pull(id, entry, more) {
     await stream(id, entry, generator)
     answer({ id, end: true })
   } catch (error) {
-    answer({ id, error: packError(error) })
+    fail(id, error)
   }
   entries.delete(id)
 }
@@ -159,10 +168,12 @@ function receive({ data }) {
 /**
  * Begins to serve.
  * @param {Operations} offered @param {() => number} bytes  of the engine's memory
+ * @param {() => Error | null | undefined} [dead]  why the engine does nothing any more
  */
-export function serve(offered, bytes) {
+export function serve(offered, bytes, dead = () => null) {
   operations = offered
   memory = bytes
+  died = dead
   self.onmessage = receive
   // The page asks for the same lock, and gets it when this worker is gone: nothing else tells of a worker that the browser ended.
   const lock = `nibble-${Date.now()}-${Math.random()}`

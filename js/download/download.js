@@ -1,12 +1,12 @@
 /**
  * One file on its way from a server to its reader, teed into the store: fetched by ranges, several at a time where the server allows it, checked, handed out in
- * order. A chunk is kept before it is handed out, and the journal hears of it when it is on the disk, so that at most MOST_LOST bytes are fetched
- * again after a sudden end: each stream has one chunk that is not in the journal yet. Works wherever fetch does; storage and fetch are given.
+ * order. A chunk is kept before it is handed out, and the journal hears of it when it is on the disk: after a sudden end each stream has lost one chunk, and what
+ * was on its way, together less than 8 MiB. Works wherever fetch does; storage and fetch are given.
  */
 import { NibbleError, isNibbleError } from '../errors.js'
 import { abortError, readerInto } from '../source.js'
 import { Entry, removeEntry, storageError } from './entry.js'
-import { judge } from './http.js'
+import { Again, NoRanges, isSame, judge } from './http.js'
 import { chunksOf, nameOf } from './journal.js'
 import { Sha256, digest } from './sha256.js'
 
@@ -25,41 +25,20 @@ import { Sha256, digest } from './sha256.js'
  * @property {string | undefined} wanted  the SHA-256 it must have, hexadecimal
  * @property {AbortSignal} [signal]
  * @property {Limits} limits
+ * @property {() => Hash} [makeHash]  SHA-256, where the system has one that is faster
  * @property {(warning: NibbleError) => void} warn
  *
- * @typedef {Pick<import('./journal.js').Header, 'size' | 'etag' | 'modified'>} Pinned  what tells one version of a file from another
+ * @typedef {{update: (bytes: Uint8Array) => unknown, digest: () => string}} Hash
+ * @typedef {import('./http.js').Pinned} Pinned
  * @typedef {{response: Response, answer: import('./http.js').Answer, controller: AbortController}} Opened
  * @typedef {{at: number, to: number, filled: number, buffer: Uint8Array | undefined}} Segment  chunks from `at` to before `to`; of the first one some bytes may be here
  */
 
 /** @type {Limits} */
-export const LIMITS = { chunk: 2 << 20, segment: 4, streams: 3, tries: 6, delay: 500, patience: 60_000, stall: 30_000 }
-
-/** What may go well the next time. */
-class Again extends Error {
-  /** @param {string} message @param {number} [wait] */
-  constructor(message, wait) {
-    super(message)
-    this.wait = wait
-  }
-}
-
-/** The server does not answer with the ranges that are asked for: the whole file must come in one stream. */
-class NoRanges extends Error {}
+export const LIMITS = { chunk: 1 << 20, segment: 8, streams: 3, tries: 6, delay: 500, patience: 60_000, stall: 30_000 }
 
 /** Errors that say that the bytes are none of a model, or not the right ones: nothing of them may stay. */
 const POISONED = new Set(['E_FORMAT', 'E_TRUNCATED', 'E_INTEGRITY', 'E_CHANGED'])
-
-/**
- * Whether an answer is of the same file; undefined: it does not tell.
- * @param {Pinned} pinned @param {import('./http.js').Answer} answer
- */
-function isSame(pinned, answer) {
-  if (pinned.size !== null && answer.size !== undefined && answer.size !== pinned.size) return false
-  if (pinned.etag && answer.etag) return pinned.etag === answer.etag
-  if (pinned.modified && answer.modified) return pinned.modified === answer.modified
-  return undefined
-}
 
 export class Download {
   /** @param {DownloadOptions} options */
@@ -93,7 +72,8 @@ export class Download {
     this.error = undefined
     this.closed = false
     this.alone = false
-    this.whole = new Sha256()
+    /** @type {Hash} */
+    this.whole = options.makeHash?.() ?? new Sha256()
     /** Of the whole file, once it was handed out. @type {string | undefined} */
     this.sha256 = undefined
     /** Where the last chunk came from. @type {'network' | 'cache'} */
@@ -342,7 +322,7 @@ export class Download {
         if (segment.at > reached) tries = 0
         reached = Math.max(reached, segment.at)
         opened = undefined
-        await this.pause(error, ++tries)
+        if (!(error instanceof Again && error.fair && this.ranged)) await this.pause(error, ++tries)
       }
     }
   }
@@ -414,8 +394,8 @@ export class Download {
         if (conditional && pinned.etag) headers.set('if-range', pinned.etag)
       }
       const response = await this.timed(fetch(url, { signal: controller.signal, headers, cache: 'no-store' }), controller).catch((error) => {
-        // Other origins may allow no range, which browsers ask for before they send one.
-        if (error instanceof Again && ranged && !conditional && !this.answered && first && this.size === undefined) throw new NoRanges()
+        // Other origins may allow no range, which browsers ask for before they send one; and these refuse answers to a range that are encoded.
+        if (error instanceof Again && ranged && !this.answered && first && this.size === undefined) throw new NoRanges()
         throw error
       })
       this.answered = true
@@ -431,8 +411,9 @@ export class Download {
       if (answer.whole) {
         if (ranged && !first) throw new NoRanges()
         this.ranged = false
-      } else if (ranged && pinned.size !== null && same === undefined && !this.wanted) {
-        throw new NibbleError('E_NETWORK', `${name} was cut on the way, and the server does not tell whether it still has the same file; load it again`)
+      } else if (ranged && same === undefined && !this.wanted && !answer.sha256) {
+        // Nothing would tell whether the next range is of the same file. A whole file is held against the chunks that are here.
+        if (!first || pinned.size !== null || !(answer.etag || answer.modified)) throw new NoRanges()
       }
       if (this.wanted === undefined) this.wanted = answer.sha256
       return { response, answer, controller: Object.assign(controller, { forget }) }
@@ -480,7 +461,7 @@ export class Download {
           if (this.closed || this.error) return
         }
       }
-      if (position < (this.ranged ? last : this.size ?? 0)) throw new Again('the server sent less than was asked for')
+      if (position < (this.ranged ? last : this.size ?? 0)) throw new Again('the server sent less than was asked for', 0, position > start)
       // The end of the body leaves the connection to the next request.
       if (reader && position === end) await Promise.race([reader.read().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 50))])
     } finally {
@@ -496,17 +477,17 @@ export class Download {
     const hash = await digest(bytes)
     segment.buffer = undefined
     segment.filled = 0
-    segment.at++
     if (i < this.at) {
       if (this.handed[i] !== hash) throw new NibbleError('E_CHANGED', `${this.options.name} is not the file that the download began with; load it again to get the new one from its start`)
+      segment.at++
       return
     }
-    if (this.ready.has(i)) return
     if (this.entry && this.keeping && this.entry.journal.hashes[i] !== hash) {
       const { entry } = this
       await this.keep(() => entry.put(i, bytes, hash).then(() => entry))
     }
     this.ready.set(i, { bytes, hash })
+    segment.at++ // not before: somebody else would fetch it
     this.wake()
     while (!this.ranged && i + 1 >= this.at + this.limits.segment && !this.closed && !this.error) await this.news()
   }

@@ -12,7 +12,22 @@ import { NibbleError } from '../errors.js'
  * @property {string | null} etag  strong ones only  @property {string | null} modified
  * @property {string | undefined} sha256  where the server tells the hash of the file
  * @property {number | undefined} wait  milliseconds that it asks for
+ *
+ * @typedef {Pick<import('./journal.js').Header, 'size' | 'etag' | 'modified'>} Pinned  what tells one version of a file from another
  */
+
+/** What may go well the next time. */
+export class Again extends Error {
+  /** @param {string} message @param {number} [wait]  milliseconds  @param {boolean} [fair]  no failure: a server may send less than was asked for */
+  constructor(message, wait, fair = false) {
+    super(message)
+    this.wait = wait
+    this.fair = fair
+  }
+}
+
+/** The server does not answer with the ranges that are asked for: the whole file must come in one stream. */
+export class NoRanges extends Error {}
 
 /** Answers after which it is worth while to ask again. */
 const BUSY = new Set([408, 425, 429, 500, 502, 503, 504])
@@ -60,4 +75,15 @@ export function judge(response, asked, name) {
   if (status === 206 || /^multipart\/byteranges/i.test(headers.get('content-type') ?? '')) return { ...answer, kind: 'unusable' }
   const size = encoded ? undefined : count(headers.get('content-length'))
   return { ...answer, whole: true, end: size, size }
+}
+
+/**
+ * Whether an answer is of the same file; undefined: it does not tell.
+ * @param {Pinned} pinned @param {Answer} answer
+ */
+export function isSame(pinned, answer) {
+  if (pinned.size !== null && answer.size !== undefined && answer.size !== pinned.size) return false
+  if (pinned.etag && answer.etag) return pinned.etag === answer.etag
+  if (pinned.modified && answer.modified) return pinned.modified === answer.modified
+  return undefined
 }

@@ -26,6 +26,7 @@ import { digest } from './sha256.js'
  * @property {typeof globalThis.fetch} fetch  @property {HeadersInit} [headers]  @property {boolean} conditional
  * @property {AbortSignal} [signal]
  * @property {string} [integrity]  'sha256-<base64>'
+ * @property {() => import('./download.js').Hash} [makeHash]
  * @property {boolean} [peek]  only what is complete
  * @property {Partial<import('./download.js').Limits>} [limits]
  *

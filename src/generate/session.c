@@ -1,21 +1,11 @@
-#include "session.h"
+#include "session_state.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#include "../model/forward.h"
-
 #define DEFAULT_N_CTX 4096
 #define DEFAULT_N_BATCH 32
 #define MAX_N_BATCH 512
-
-struct nb_session {
-  const nb_model *model;
-  nb_kvcache cache;
-  nb_pass pass;
-  nb_token *tokens;  // [n_ctx]
-  uint32_t n_tokens, n_evaluated;
-};
 
 static nb_session_options resolve(const nb_model *m, const nb_session_options *o) {
   nb_session_options r = *o;
@@ -60,6 +50,23 @@ nb_status nb_session_new(const nb_model *m, const nb_session_options *options, n
   return NB_OK;
 }
 
+nb_status nb_session_clone(const nb_session *s, nb_session **out, nb_error *err) {
+  const nb_session_options o = {.n_ctx = s->cache.n_ctx, .n_batch = (uint32_t)s->pass.n_batch, .float_activations = s->pass.float_activations, .team = s->pass.team};
+  const nb_status st = nb_session_new(s->model, &o, out, err);
+  if (st) return st;
+  nb_session *c = *out;
+  const size_t n = s->n_evaluated * s->cache.stride * sizeof(uint16_t);
+  for (uint32_t i = 0; n && i < s->model->config.n_layers; i++) {
+    memcpy(nb_kvcache_k(&c->cache, i, 0), nb_kvcache_k(&s->cache, i, 0), n);
+    memcpy(nb_kvcache_v(&c->cache, i, 0), nb_kvcache_v(&s->cache, i, 0), n);
+  }
+  if (s->n_tokens) memcpy(c->tokens, s->tokens, s->n_tokens * sizeof *s->tokens);
+  c->n_tokens = s->n_tokens;
+  c->n_evaluated = s->n_evaluated;
+  nb_session_forget_from(c, s->n_tokens ? s->n_tokens - 1 : 0);  // it has no logits yet
+  return NB_OK;
+}
+
 void nb_session_free(nb_session *s) {
   if (!s) return;
   nb_pass_free(&s->pass);
@@ -95,8 +102,7 @@ void nb_session_eval(nb_session *s, size_t max, uint32_t *left) {
   *left = s->n_tokens - s->n_evaluated;
 }
 
-// Keys and values of positions from n on are stale, and so are the logits of the last pass.
-static void forget_from(nb_session *s, uint32_t n) {
+void nb_session_forget_from(nb_session *s, uint32_t n) {
   if (s->n_evaluated > n) s->n_evaluated = n;
   s->pass.n = 0;
 }
@@ -104,7 +110,7 @@ static void forget_from(nb_session *s, uint32_t n) {
 void nb_session_truncate(nb_session *s, uint32_t n) {
   if (n >= s->n_tokens) return;
   s->n_tokens = n;
-  forget_from(s, n ? n - 1 : 0);
+  nb_session_forget_from(s, n ? n - 1 : 0);
 }
 
 void nb_session_slide(nb_session *s, uint32_t keep, uint32_t discard) {
@@ -113,7 +119,7 @@ void nb_session_slide(nb_session *s, uint32_t keep, uint32_t discard) {
   if (discard == 0) return;
   memmove(s->tokens + keep, s->tokens + keep + discard, (s->n_tokens - keep - discard) * sizeof *s->tokens);
   s->n_tokens -= discard;
-  forget_from(s, keep < s->n_tokens ? keep : s->n_tokens ? s->n_tokens - 1 : 0);
+  nb_session_forget_from(s, keep < s->n_tokens ? keep : s->n_tokens ? s->n_tokens - 1 : 0);
 }
 
 size_t nb_session_n_pass(const nb_session *s) { return s->pass.n; }
@@ -121,4 +127,9 @@ size_t nb_session_n_pass(const nb_session *s) { return s->pass.n; }
 const float *nb_session_logits(nb_session *s, size_t i) {
   assert(i < s->pass.n);
   return nb_pass_logits(&s->pass, i);
+}
+
+const float *nb_session_hidden(const nb_session *s, size_t i) {
+  assert(i < s->pass.n);
+  return s->pass.xn + i * s->model->config.d_model;
 }

@@ -22,6 +22,8 @@ typedef struct nb_session nb_session;
 // The model and the tokenizer must outlive the session.
 nb_status nb_session_new(const nb_model *m, const nb_session_options *options, nb_session **out, nb_error *err);
 void nb_session_free(nb_session *s);
+// An independent copy, with the same options: tokens, keys and values, but not the logits, so that the last token will be evaluated again.
+nb_status nb_session_clone(const nb_session *s, nb_session **out, nb_error *err);
 // Whether nb_session_new takes these options; the model's weights need not be there yet.
 nb_status nb_session_check(const nb_model *m, const nb_session_options *options, nb_error *err);
 // Bytes nb_session_new allocates with these options (those of the limits where they are beyond).
@@ -46,5 +48,7 @@ void nb_session_slide(nb_session *s, uint32_t keep, uint32_t discard);
 // Tokens of the last pass, and the logits [n_vocab] behind its token i; valid until the next call that changes the session.
 size_t nb_session_n_pass(const nb_session *s);
 const float *nb_session_logits(nb_session *s, size_t i);
+// What these are computed of: the state [d_model] of that token behind the final norm; as long valid.
+const float *nb_session_hidden(const nb_session *s, size_t i);
 
 #endif

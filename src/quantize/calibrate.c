@@ -289,17 +289,6 @@ nb_status nb_calibration_bind(nb_calibration *c, nb_set set, nb_error *err) {
   return status;
 }
 
-nb_status nb_calibration_row(const nb_calibration *c, nb_set set, const char *name, size_t row, float *out, nb_error *err) {
-  const tensor_set *s = &c->sets[set];
-  const nb_loaded_tensor *t = s->bound ? nb_find_loaded((nb_loaded_tensor *)(uintptr_t)s->table, s->n_table, nb_str_of(name)) : NULL;
-  const uint64_t rows = t ? t->info->dims[1] * t->info->dims[2] * t->info->dims[3] : 0;
-  if (row >= rows) return nb_fail(err, NB_E_ARGUMENT, "there is no row %zu of a tensor %.*s here", row, printable(nb_str_of(name)), name);
-  const nb_matrix m = {.data = t->data, .type = t->info->type, .layout = t->layout, .rows = (size_t)rows, .cols = (size_t)t->info->dims[0],
-                       .row_bytes = (size_t)(t->info->bytes / rows)};
-  nb_dequantize_row(&m, row, out);
-  return NB_OK;
-}
-
 // ---- running ------------------------------------------------------------------------------------------------------------------
 
 nb_status nb_calibration_embed(nb_calibration *c, unsigned streams, nb_type type, const uint8_t *rows, size_t row0, size_t n, nb_error *err) {

@@ -83,8 +83,6 @@ nb_status nb_calibration_place(nb_calibration *c, nb_set set, const char *name, 
 nb_status nb_calibration_bind(nb_calibration *c, nb_set set, nb_error *err);
 // Frees the tensors of a set.
 void nb_calibration_drop(nb_calibration *c, nb_set set);
-// A row of a tensor that was placed (and bound), as floats. E_ARGUMENT where there is none.
-nb_status nb_calibration_row(const nb_calibration *c, nb_set set, const char *name, size_t row, float *out, nb_error *err);
 
 // Rows row0 .. row0 + n - 1 of the embedding, as a file has them, for the tokens that are among them: piece after piece, from row 0 to the last one.
 // streams: bits 1 << nb_stream.

@@ -1,11 +1,10 @@
 /** Headless Chromium for the tests, with watch kept over everything it asks of the network. */
-import { existsSync } from 'node:fs'
 import { after } from 'node:test'
 import { chromium as driver } from 'playwright-core'
 import { serve } from '../../demo/server.mjs'
 import { chromium } from '../../wasm/setup.mjs'
 
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+export const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 /** @type {Promise<import('playwright-core').Browser> | undefined} */
 let launched
@@ -16,10 +15,7 @@ after(async () => {
   await (await launched)?.close()
 })
 
-/** The page asks for one, and runs without it. */
-const WITHOUT_SERVICE_WORKER = !existsSync(new URL('../../dist/web/sw.js', import.meta.url))
-
-const EMPTY_PAGE = '<!doctype html><html lang="en"><title>empty</title><link rel="icon" href="data:,">'
+export const EMPTY_PAGE = '<!doctype html><html lang="en"><title>empty</title><link rel="icon" href="data:,">'
 
 /**
  * A page on a server of its own. Everything the browser asks for and complains about is kept.
@@ -52,7 +48,6 @@ export async function openPage({ path = '', model = null, embedded = false, rout
   const requests = []
   // Violations of the policies are errors on the console, too.
   page.on('console', (message) => {
-    if (WITHOUT_SERVICE_WORKER && /when fetching the script/.test(message.text())) return
     if (['error', 'warning'].includes(message.type())) complaints.push(`${message.text()} (${message.location().url})`)
   })
   page.on('pageerror', (error) => complaints.push(String(error)))

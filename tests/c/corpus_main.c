@@ -1,8 +1,8 @@
 // Writes the inputs that the fuzzers start from: `npm run fuzz -- corpus` runs it.
-//   corpus FOLDER   with subfolders gguf, tokenizer, generate
+//   corpus FOLDER   with subfolders gguf, tokenizer, generate, state
 #include <stdio.h>
 
-#include "tiny_models.h"
+#include "state_util.h"
 
 static const char *folder;
 static int failed;
@@ -59,6 +59,32 @@ static void generation(void) {
   for (size_t i = 0; i < sizeof INPUTS / sizeof *INPUTS; i++) put(INPUTS[i].name, INPUTS[i].bytes, INPUTS[i].n);
 }
 
+static void states(void) {
+  bench b;
+  size_t n;
+  bench_open(&b, tiny_llama, &(nb_session_options){.n_ctx = STATE_N_CTX});
+  uint8_t *bytes = save(b.session, NB_STR("[]"), &n);
+  put("state/empty", bytes, n);
+  free(bytes);
+  fill(b.session);
+  bytes = save(b.session, NB_STR("[{\"role\":\"user\"}]"), &n);
+  put("state/evaluated", bytes, n);
+  put("state/cut", bytes, n - 9);
+  put("state/header-cut", bytes, 30);
+  memset(bytes + NB_STATE_HEADER + 4 * STATE_TOKENS, 0x7e, 16);  // keys that are no numbers
+  seal(bytes, n);
+  put("state/not-numbers", bytes, n);
+  free(bytes);
+  nb_session_push(b.session, STATE_IDS, STATE_TOKENS, NULL);
+  bytes = save(b.session, NB_STR(""), &n);
+  put("state/waiting", bytes, n);
+  bytes[32]++;  // one more evaluated than there are rows of
+  seal(bytes, n);
+  put("state/rows-missing", bytes, n);
+  free(bytes);
+  bench_close(&b);
+}
+
 int main(int argc, char **argv) {
   if (argc != 2) {
     fprintf(stderr, "usage: corpus FOLDER\n");
@@ -68,6 +94,7 @@ int main(int argc, char **argv) {
   models();
   texts();
   generation();
+  states();
   if (failed) fprintf(stderr, "the files cannot be written\n");
   return failed;
 }

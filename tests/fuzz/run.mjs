@@ -1,7 +1,7 @@
 /**
  * Builds the fuzzers with clang (libFuzzer, AddressSanitizer, UndefinedBehaviorSanitizer) and runs them:
  *   npm run fuzz                       all of them, a minute each
- *   npm run fuzz -- NAME [SECONDS]     one of them (gguf, tokenizer, generate)
+ *   npm run fuzz -- NAME [SECONDS]     one of them (gguf, tokenizer, generate, state)
  *   npm run fuzz -- corpus             writes the inputs they start from, tests/fuzz/corpus/<name>
  * What they learn stays in build/fuzz/<name>; an input that breaks something is written to build/fuzz/<name>-findings.
  */

@@ -83,4 +83,4 @@ with tempfile.TemporaryDirectory() as folder:
             a, b, c, d = sums / len(matrices)
             worst = max(worst, b / a, d / c)
             print(f'{label:9s} {kind:7s} {a:10.7f} {b:10.7f} {b / a:6.3f}   {c:10.7f} {d:10.7f} {d / c:6.3f}   {times[0] / count * 1e6:6.3f} {times[1] / count * 1e6:6.3f}', flush=True)
-sys.exit(worst > 1)
+sys.exit(bool(worst > 1))
