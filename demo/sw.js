@@ -64,7 +64,7 @@ async function installFiles() {
 
 async function removeOthers() {
   for (const name of await caches.keys()) if (name.startsWith(PREFIX) && name !== CACHE) await caches.delete(name)
-  await worker.clients.claim()
+  void worker.clients.claim() // not waited for: Firefox asks the threads of the engine, too, which may be asleep, and nothing is fetched while this is not done
 }
 
 /** The server may have been started with another model; else the page is the one that is kept. */

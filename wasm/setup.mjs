@@ -246,6 +246,34 @@ export function chromium() {
   return find()
 }
 
+/** Firefox for the tests in other engines, or undefined with a sentence. */
+export function firefox() {
+  const find = () => [process.env.FIREFOX, which('firefox-esr'), which('firefox')].find((p) => p && existsSync(p))
+  if (!find() && asRoot() && existsSync('/etc/debian_version')) debian(['firefox-esr'], 'tests run in it, too')
+  if (!find()) say('no Firefox: its tests are skipped (as root: apt-get install firefox-esr; or set FIREFOX to its path)')
+  return find()
+}
+
+/**
+ * WebKitGTK for the tests in other engines, or undefined with a sentence: the program that takes commands, the browser it starts, and a display without
+ * a screen, which that one needs.
+ * @returns {{driver: string, browser: string, display: string} | undefined}
+ */
+export function webkit() {
+  const find = () => {
+    const driver = which('WebKitWebDriver'), display = which('Xvfb')
+    const browser = [process.env.MINIBROWSER, ...readdirSync('/usr/lib').flatMap((folder) => ['4.1', '4.0'].map((version) => `/usr/lib/${folder}/webkit2gtk-${version}/MiniBrowser`))].find((p) => p && existsSync(p))
+    return driver && browser && display ? { driver, browser, display } : undefined
+  }
+  if (process.platform === 'linux') {
+    if (!find() && asRoot() && existsSync('/etc/debian_version')) debian(['webkit2gtk-driver', 'xvfb'], 'tests run in WebKitGTK, too')
+    const found = find()
+    if (found) return found
+  }
+  say('no WebKitGTK: its tests are skipped (as root: apt-get install webkit2gtk-driver xvfb)')
+  return undefined
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await runMain(async () => {
     npmPackages()
