@@ -6,8 +6,9 @@
  *
  * Attributes: model (URL; by default that of the small model that comes with Nibble, beside this file), system, placeholder, theme ("light",
  * "dark"; by default the system's), max-tokens, temperature, autoload (load now, not at the first message), worker-url (where worker.js is; must
- * be of the page's origin, so a page that takes this file from another host needs it), wasm-url (the folder of the .wasm files).
- * Properties: messages, model (any source of load(), such as a File), system, busy, loaded. Methods: load(), send(text), stop(), clear().
+ * be of the page's origin, so a page that takes this file from another host needs it; fetch-worker.js is taken from beside it), wasm-url (the folder
+ * of the .wasm files), cache (keep the model in the browser for the next visit).
+ * Properties: messages, model (any source of load(), such as a File), system, busy, loaded, workerUrl, fetchWorkerUrl. Methods: load(), send(text), stop(), clear().
  * Events, which bubble: nibble-load, nibble-progress, nibble-token, nibble-message (an answer is complete), nibble-error; see `detail`.
  * Parts: log, message, user, assistant, form, input, button, status, progress. Custom properties: --nibble-chat-… in the style below.
  *
@@ -71,7 +72,7 @@ function styleSheet() {
 let policy
 
 /**
- * Pages that require Trusted Types allow a policy of this name, or set the property workerUrl to a TrustedScriptURL of their own.
+ * Pages that require Trusted Types allow a policy of this name, or set the properties workerUrl and fetchWorkerUrl to a TrustedScriptURL of their own.
  * @param {string} url
  */
 function trusted(url) {
@@ -95,6 +96,8 @@ function make(name, attributes = {}, ...children) {
   return element
 }
 
+const absolute = (/** @type {string} */ url, base = document.baseURI) => new URL(url, base).href
+
 /** @param {number} bytes */
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e8 ? 1 : 0)} MB`
 
@@ -110,6 +113,8 @@ export class NibbleChat extends Base {
   #source = undefined
   /** @type {import('./client.js').LoadOptions['workerUrl']} */
   #workerUrl = undefined
+  /** The same for fetch-worker.js, if that is not beside worker.js. @type {import('./client.js').LoadOptions['fetchWorkerUrl']} */
+  fetchWorkerUrl = undefined
   /** @type {Promise<Model> | undefined} */
   #loading = undefined
   #loaded = false
@@ -274,8 +279,10 @@ export class NibbleChat extends Base {
     return load(source, {
       signal,
       ...(wasm !== null && { wasm }),
+      cache: this.hasAttribute('cache'),
       // Without an address, client.js knows its own; where Trusted Types are required it needs one that is trusted.
-      ...(workerUrl === undefined ? {} : { workerUrl: typeof workerUrl === 'string' ? trusted(new URL(workerUrl, document.baseURI).href) : workerUrl }),
+      ...(typeof workerUrl === 'string' ? { workerUrl: trusted(absolute(workerUrl)), fetchWorkerUrl: trusted(absolute('fetch-worker.js', absolute(workerUrl))) } : workerUrl && { workerUrl }),
+      ...(this.fetchWorkerUrl && { fetchWorkerUrl: this.fetchWorkerUrl }),
       onProgress: (progress) => {
         const { loaded, total } = progress
         this.#showStatus(total ? `Loading the model: ${megabytes(loaded)} of ${megabytes(total)}` : `Loading the model: ${megabytes(loaded)}`, total ? loaded / total : undefined)

@@ -13,7 +13,7 @@ const bytes = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_vocab: 384 
 const OPTIONS = { prompt: [5, 77, 300, 12], max_tokens: 16, seed: 7, ignore_eos: true }
 
 /** The files of the package at their places in it. @type {Record<string, import('../../demo/server.mjs').Handler>} */
-const packageRoutes = Object.fromEntries(['dist/web/client.js', 'dist/web/worker.js', 'dist/web/index.js', 'dist/web/template.js', 'dist/web/team.js', 'dist/web/thread.js',
+const packageRoutes = Object.fromEntries(['dist/web/client.js', 'dist/web/worker.js', 'dist/web/fetch-worker.js', 'dist/web/index.js', 'dist/web/download.js', 'dist/web/template.js', 'dist/web/team.js', 'dist/web/thread.js',
   'dist/web/quantize.js', 'dist/web/quantize-client.js', 'dist/web/quantize-worker.js',
   ...['simd128', 'relaxed', 'simd128-threads', 'relaxed-threads'].flatMap((name) => [`dist/nibble-${name}.wasm`, `dist/nibble-quantize-${name}.wasm`])].map((path) => [`/package/${path}`, (_, response) => {
   if (/worker|thread/.test(path)) response.setHeader('content-security-policy', headersFor(path.replace(/.*\//, '/'))['content-security-policy'])
@@ -33,7 +33,8 @@ before(async () => {
     '/m.gguf': (_, response) => response.end(bytes),
     ...packageRoutes,
     '/own-worker.js'(_, response) {
-      response.setHeader('content-security-policy', headersFor('/worker.js')['content-security-policy'])
+      // It fetches by itself, as that of the quantizer does.
+      response.setHeader('content-security-policy', headersFor('/quantize-worker.js')['content-security-policy'])
       response.setHeader('content-type', 'text/javascript')
       response.end(`import { load } from '/index.js'
         onmessage = async ({ data }) => {

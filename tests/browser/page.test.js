@@ -297,8 +297,10 @@ describe('privacy', () => {
     }))
     assert.equal(await later(page), 'EvalError')
     assert.equal(await later(page.workers()[0]), 'EvalError')
-    const out = await page.workers()[0].evaluate(() => fetch('http://192.0.2.1/').then(() => 'allowed', (error) => error.name))
-    assert.equal(out, 'TypeError')
+    for (const place of ['http://192.0.2.1/', url]) {
+      const out = await page.workers()[0].evaluate((place) => fetch(place).then(() => 'allowed', (error) => error.name), place)
+      assert.equal(out, 'TypeError', place)
+    }
     await close()
   })
 })

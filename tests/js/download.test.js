@@ -1,11 +1,12 @@
 // Downloads that are kept: whatever a server does, what comes is right or a typed error, and what is kept is right.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
 import { mkdtemp, open as openFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { isNibbleError } from '../../js/errors.js'
@@ -25,7 +26,7 @@ const bytes = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_layers: 2, 
 const sha256 = createHash('sha256').update(bytes).digest('hex')
 const OTHER = createHash('sha256').update(flipped(bytes)).digest('hex')
 const integrity = `sha256-${createHash('sha256').update(bytes).digest('base64')}`
-const SMALL = { chunk: 32 << 10, segment: 2, streams: 3, tries: 3, delay: 2, patience: 500, stall: 250 }
+const SMALL = { chunk: 32 << 10, segment: 2, streams: 3, tries: 4, delay: 2, patience: 500, stall: 250 }
 
 /** @type {string} */ let folder
 /** @type {import('../../js/download/entry.js').Store} */ let store
@@ -314,7 +315,6 @@ describe('what is kept', () => {
 
   test('a lock that a dead process has left is taken over; that of a living one is waited for', async () => {
     const path = join(folder, 'abc.lock')
-    await writeFile(path, `${await deadPid()}\nhere\n`)
     await writeFile(path, `${await deadPid()}\n${(await import('node:os')).hostname()}\n`)
     const release = await store.lock('abc', 'exclusive')
     const waiting = store.lock('abc', 'exclusive', AbortSignal.timeout(100))
@@ -322,6 +322,29 @@ describe('what is kept', () => {
     release()
     assert.equal(existsSync(path), false)
   })
+})
+
+test('on the command line, what a URL gives is kept, listed and deleted; with --no-cache it is not', async () => {
+  const place = await mkdtemp(join(tmpdir(), 'nibble-cli-')), url = address('command').href
+  /** @param {...string} args */
+  const nibble = async (...args) => JSON.parse((await promisify(execFile)(process.execPath, [fileURLToPath(new URL('../../js/cli.js', import.meta.url)), ...args, '--json'],
+    { env: { ...process.env, NIBBLE_CACHE: place } })).stdout)
+  const run = (/** @type {string[]} */ ...more) => nibble('run', url, 'x', '--max-tokens', '2', '--seed', '1', '--ctx', '32', ...more)
+  try {
+    assert.deepEqual(await nibble('cache', 'path'), { path: place })
+    await run('--no-cache')
+    assert.deepEqual(await nibble('cache'), { entries: [] })
+    const { tokens } = await run(), requests = served.get('command')
+    assert.deepEqual((await run()).tokens, tokens)
+    await nibble('inspect', url)
+    assert.equal(served.get('command'), requests, 'it was read from the disk')
+    const { entries } = await nibble('cache')
+    assert.deepEqual(entries.map((/** @type {any} */ e) => [e.key, e.complete, e.sha256]), [[url, true, sha256]])
+    assert.deepEqual(await nibble('cache', 'delete', url), { deleted: [url] })
+    assert.deepEqual(readdirSync(place), [])
+  } finally {
+    await rm(place, { recursive: true, force: true })
+  }
 })
 
 /** The number of a process that has ended. @returns {Promise<number>} */

@@ -28,8 +28,18 @@ async function get(url) {
 /** @param {string} url @param {Uint8Array} bytes */
 const put = async (url, bytes) => (await box()).put(url, new Response(/** @type {Uint8Array<ArrayBuffer>} */ (bytes), { headers: { 'content-length': String(bytes.length) } }))
 
-/** Pieces are read as they were written: whole chunks. @param {string} name */
-const readFrom = (name) => async (/** @type {number} */ position, /** @type {number} */ length) => (await get(address(name, position)) ?? new Uint8Array(0)).subarray(0, length)
+/** Reading begins where a piece does that was written. @param {string} name */
+const readFrom = (name) => async (/** @type {number} */ position, /** @type {number} */ length) => {
+  const bytes = new Uint8Array(length)
+  let n = 0
+  while (n < length) {
+    const piece = await get(address(name, position + n))
+    if (!piece?.length) break
+    bytes.set(piece.subarray(0, length - n), n)
+    n += Math.min(piece.length, length - n)
+  }
+  return bytes.subarray(0, n)
+}
 
 /** A journal is small: it is written whole. @param {string} name @returns {Promise<import('../../js/download/entry.js').Handle>} */
 async function openJournal(name) {
