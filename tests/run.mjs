@@ -5,7 +5,7 @@
 import { existsSync, readdirSync, readFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { build, cmake } from '../wasm/build.mjs'
-import { chromium, currentNode, emscripten, nativeCompiler, npmPackages, simde } from '../wasm/setup.mjs'
+import { chromium, currentNode, emscripten, firefox, nativeCompiler, npmPackages, simde, webkit } from '../wasm/setup.mjs'
 import { root, runMain, runShown, say } from '../wasm/shell.mjs'
 
 const PARTS = ['c', 'js', 'browser']
@@ -38,14 +38,16 @@ async function ctest(preset, env) {
 }
 
 /**
- * Runs test files with a Node; the counts are those it prints at its end.
- * @param {string} node @param {string} folder @param {string[]} [flags]
+ * Runs a folder's test files with a Node; the counts are those it prints at its end.
+ * @param {string} node @param {string} folder
+ * @param {{flags?: string[], env?: NodeJS.ProcessEnv, among?: RegExp}} [options]  among: of names of files
  */
-async function nodeTest(node, folder, flags = []) {
-  const files = existsSync(join(root, folder)) ? readdirSync(join(root, folder)).filter((name) => name.endsWith('.test.js')).sort().map((name) => join(folder, name)) : []
+async function nodeTest(node, folder, { flags = [], env, among = /^/ } = {}) {
+  const files = existsSync(join(root, folder)) ? readdirSync(join(root, folder)).filter((name) => name.endsWith('.test.js') && among.test(name)).sort().map((name) => join(folder, name)) : []
   if (files.length === 0) return { passed: 0, failed: 0, skipped: 0 }
   const counts = { pass: 0, fail: 0, cancelled: 0, skipped: 0, todo: 0 }
   const status = await runShown(node, [...flags, '--test', '--test-reporter=spec', ...files], {
+    env: { ...process.env, ...env },
     onLine: (line) => {
       const match = /^ℹ (pass|fail|cancelled|skipped|todo) (\d+)$/.exec(line.replace(/\x1b\[\d+m/g, ''))
       if (match) counts[/** @type {keyof typeof counts} */ (match[1])] = Number(match[2])
@@ -79,7 +81,13 @@ await runMain(async () => {
     const node = currentNode()
     if (node && node !== process.execPath) await part('JavaScript tests, current Node', () => nodeTest(node, 'tests/js'))
   }
-  if (runs('browser') && chromium()) await part('Tests in Chromium', () => nodeTest(process.execPath, 'tests/browser', ['--test-concurrency=1']))
+  if (runs('browser')) {
+    const inEngine = (/** @type {string} */ name, /** @type {RegExp} */ among) =>
+      part(`Tests in ${name}`, () => nodeTest(process.execPath, 'tests/browser', { flags: ['--test-concurrency=1'], env: { NIBBLE_ENGINES: name }, among }))
+    if (chromium()) await inEngine('Chromium', /^/)
+    if (firefox()) await inEngine('Firefox', /everywhere/)
+    if (webkit()) await inEngine('WebKitGTK', /everywhere/)
+  }
 
   const sum = (/** @type {'passed' | 'failed' | 'skipped'} */ key) => results.reduce((total, r) => total + r[key], 0)
   console.log('')
