@@ -17,7 +17,8 @@ const PATIENCE = 20_000
  * @param {import('./load.js').LoadOptions['threads']} wanted @param {import('./load.js').EngineOptions['wasm']} wasm
  */
 async function chooseThreads(wanted, wasm) {
-  const why = typeof SharedArrayBuffer === 'undefined' || globalThis.crossOriginIsolated === false ? 'the page must be served with the headers COOP and COEP'
+  const shares = typeof SharedArrayBuffer !== 'undefined', isolated = globalThis.crossOriginIsolated
+  const why = isolated && !shares ? 'this browser has no memory that threads can share' : !shares || isolated === false ? 'the page must be served with the headers COOP and COEP'
     : typeof document === 'object' ? "a page's main thread may not wait for others; use nibble-llm/web" : ''
   if (wanted === 'auto') return why || wasm instanceof WebAssembly.Module ? 1 : Math.min(MOST, await cores())
   if (why) throw new NibbleError('E_UNSUPPORTED', `threads cannot be had: ${why}; or ask for one with threads: 1`)

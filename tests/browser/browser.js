@@ -17,12 +17,8 @@ after(async () => {
 
 export const EMPTY_PAGE = '<!doctype html><html lang="en"><title>empty</title><link rel="icon" href="data:,">'
 
-/** A page for tests of the library: as the chat page, but that it may fetch and compile by itself, and start workers without a Trusted Types policy. @type {import('../../demo/server.mjs').Handler} */
-export function emptyPage(_, response) {
-  response.setHeader('content-security-policy', "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src data:")
-  response.setHeader('content-type', 'text/html')
-  response.end(EMPTY_PAGE)
-}
+/** For tests of the library: as the chat page's, but that the page may fetch and compile by itself, and start workers without a Trusted Types policy. */
+export const EMPTY_POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src data:"
 
 /**
  * A page on a server of its own. Everything the browser asks for and complains about is kept.
@@ -36,7 +32,10 @@ export function emptyPage(_, response) {
 export async function openPage({ path = '', model = null, embedded = false, routes = {}, context: contextOptions } = {}) {
   const server = await serve({
     model: embedded ? undefined : model,
-    routes: { '/empty': emptyPage, ...routes },
+    routes: {
+      '/empty': (_, response) => response.setHeader('content-security-policy', EMPTY_POLICY).setHeader('content-type', 'text/html').end(EMPTY_PAGE),
+      ...routes,
+    },
   })
   launched ??= driver.launch({ executablePath: chromium(), args: FLAGS })
   const context = await (await launched).newContext(contextOptions)

@@ -9,7 +9,7 @@ import { load } from '../../js/index.js'
 import { memorySink, quantize } from '../../js/quantize/index.js'
 import { pieces, sendSlowly } from '../js/server.js'
 import { tinyModel } from '../js/tiny-model.js'
-import { emptyPage } from './browser.js'
+import { EMPTY_PAGE, EMPTY_POLICY } from './browser.js'
 import { engines } from './engines.js'
 
 const MODEL = /** @type {any} */ ({ type: 'Q4_0', n_layers: 2, n_vocab: 384, n_ctx: 2048 })
@@ -25,12 +25,40 @@ const ABILITIES = {
   WebKitGTK: { relaxed: false, threads: false, files: false },
 }
 
+/**
+ * What the page has for the functions below. It is the page's own script: Firefox runs what comes from outside in a place from which nothing can be imported.
+ * @param {any} w  window @param {typeof import('../../web/client.js')} nibble @param {typeof SAMPLED} sampled @param {(path: string) => Promise<any>} importing
+ */
+async function setUp(w, nibble, sampled, importing) {
+  Object.assign(w, { w, nibble, importing })
+  w.load = (/** @type {any} */ source, /** @type {any} */ options) => nibble.load(source, { wasm: '/', ...options })
+  w.bytes = new Uint8Array(await (await fetch('/m.gguf')).arrayBuffer())
+  /** What a model says that is loaded from a source. @param {any} source @param {any} options */
+  w.tokens = async (source, options) => {
+    const model = await w.load(source, options), { choices } = await model.completions.create(sampled)
+    await model.dispose()
+    return choices[0].tokens
+  }
+  /** What a promise rejects with, as plain data. @param {Promise<unknown>} promise */
+  w.failure = async (promise) => {
+    try {
+      await promise
+    } catch (/** @type {any} */ error) {
+      return { typed: error instanceof nibble.NibbleError, code: error.code, message: error.message, cause: error.cause?.message ?? error.cause }
+    }
+    return { code: 'none', message: 'it did not fail' }
+  }
+}
+
 /** @param {Uint8Array} body @returns {import('../../demo/server.mjs').Handler} */
 const gives = (body) => (_, response) => response.setHeader('content-length', body.length).end(body)
 let slowClosed = 0
 /** @type {Record<string, import('../../demo/server.mjs').Handler>} */
 const routes = {
-  '/empty': emptyPage,
+  '/start': (_, response) => response.setHeader('content-security-policy', EMPTY_POLICY).setHeader('content-type', 'text/html').end(`${EMPTY_PAGE}<script type="module" src="/start.js"></script>`),
+  '/start.js': (_, response) => response.setHeader('content-type', 'text/javascript').end(`import * as nibble from '/client.js'
+    ${setUp}
+    await setUp(window, nibble, ${JSON.stringify(SAMPLED)}, (path) => import(path))`),
   '/m.gguf': gives(bytes),
   '/f16.gguf': gives(floats),
   '/cut.gguf': gives(bytes.subarray(0, 300_000)),
@@ -77,29 +105,7 @@ for (const { name, skip, open } of engines) {
     /** @type {Awaited<ReturnType<typeof serve>>} */ let server
     before(async () => {
       [browser, server] = await Promise.all([open(), serve({ model: null, routes })])
-      await browser.go(`${server.url}empty`)
-      await browser.evaluate(async (sampled) => {
-        const nibble = await import('/client.js')
-        const w = /** @type {any} */ (window.w = window)
-        w.nibble = nibble
-        w.load = (source, options) => nibble.load(source, { wasm: '/', ...options })
-        w.bytes = new Uint8Array(await (await fetch('/m.gguf')).arrayBuffer())
-        /** What a model says that is loaded from a source. */
-        w.tokens = async (source, options) => {
-          const model = await w.load(source, options), { choices } = await model.completions.create(sampled)
-          await model.dispose()
-          return choices[0].tokens
-        }
-        /** What a promise rejects with, as plain data. */
-        w.failure = async (promise) => {
-          try {
-            await promise
-          } catch (error) {
-            return { typed: error instanceof nibble.NibbleError, code: error.code, message: error.message, cause: error.cause?.message ?? error.cause }
-          }
-          return { code: 'none', message: 'it did not fail' }
-        }
-      }, SAMPLED)
+      await browser.go(`${server.url}start`)
     })
     after(async () => {
       await browser?.close()
@@ -213,7 +219,7 @@ for (const { name, skip, open } of engines) {
     })
     test('the quantizer writes the same bytes as under Node, to a file where there are some', async () => {
       const { hash, kept } = await browser.evaluate(async () => {
-        const { openQuantizer, deleteKept } = await import('/quantize-client.js')
+        const { openQuantizer, deleteKept } = await w.importing('/quantize-client.js')
         const quantizer = await openQuantizer(await (await fetch('/f16.gguf')).blob(), { wasm: '/' }), { file, kept } = await quantizer.quantize({ type: 'Q4_K_M' }, { name: 'tiny.gguf' })
         const hash = [...new Uint8Array(await crypto.subtle.digest('SHA-256', await file.arrayBuffer()))].join()
         quantizer.close()
@@ -224,7 +230,7 @@ for (const { name, skip, open } of engines) {
     })
     test('the engine on the page\'s own thread', async () => {
       const tokens = await browser.evaluate(async (sampled) => {
-        const { load } = await import('/index.js'), model = await load('/m.gguf', { wasm: location.origin }), { choices } = await model.completions.create(sampled)
+        const { load } = await w.importing('/index.js'), model = await load('/m.gguf', { wasm: location.origin }), { choices } = await model.completions.create(sampled)
         await model.dispose()
         return choices[0].tokens
       }, SAMPLED)
