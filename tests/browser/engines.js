@@ -10,7 +10,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { chromium as driver } from 'playwright-core'
+import { chromium as playwright } from 'playwright-core'
 import { chromium, firefox, webkit } from '../../wasm/setup.mjs'
 import { FLAGS, until } from './browser.js'
 
@@ -41,7 +41,7 @@ const ELEMENT = 'element-6066-11e4-a52e-4f735466cecf'
 
 /** @param {string} program @returns {Promise<Driver>} */
 async function openChromium(program) {
-  const browser = await driver.launch({ executablePath: program, args: FLAGS })
+  const browser = await playwright.launch({ executablePath: program, args: FLAGS })
   const page = await browser.newPage()
   /** @type {string[]} */
   let complaints = []

@@ -51,7 +51,8 @@ for (const { name, skip, open } of engines) {
     /** @type {import('./engines.js').Browser} */ let browser
     /** @type {Awaited<ReturnType<typeof serve>>} */ let server
     before(async () => {
-      [browser, server] = await Promise.all([open(), serve()])
+      server = await serve()
+      browser = await open()
       console.log(browser.version)
       await browser.resize(1280, 800)
       await browser.go(server.url)

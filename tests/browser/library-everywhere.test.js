@@ -104,7 +104,8 @@ for (const { name, skip, open } of engines) {
     /** @type {import('./engines.js').Browser} */ let browser
     /** @type {Awaited<ReturnType<typeof serve>>} */ let server
     before(async () => {
-      [browser, server] = await Promise.all([open(), serve({ model: null, routes })])
+      server = await serve({ model: null, routes })
+      browser = await open()
       await browser.go(`${server.url}start`)
     })
     after(async () => {
