@@ -79,6 +79,7 @@ await runMain(async () => {
     const node = currentNode()
     if (node && node !== process.execPath) await part('JavaScript tests, current Node', () => nodeTest(node, 'tests/js'))
   }
+  if (wanted.length === 0) process.env.NIBBLE_SHORT = '1' // of the browser tests; `npm run test:browser` runs all of them, in three engines
   if (runs('browser') && chromium()) await part('Tests in Chromium', () => nodeTest(process.execPath, 'tests/browser', ['--test-concurrency=1']))
 
   const sum = (/** @type {'passed' | 'failed' | 'skipped'} */ key) => results.reduce((total, r) => total + r[key], 0)
