@@ -79,9 +79,10 @@ async function openChromium(program) {
  */
 function webDriver(send) {
   const find = async (/** @type {string} */ selector) => ({ id: (await send('FindElement', { using: 'css selector', value: selector }))[ELEMENT] })
+  let at = ''
   return {
-    go: (url) => send('Navigate', { url }),
-    reload: () => send('Refresh'),
+    go: (url) => send('Navigate', { url: at = url }),
+    reload: () => send('Navigate', { url: at }), // Firefox's own command passes by the cache and the service worker
     async run(source) {
       const script = `const done = arguments[0]
         new Promise((resolve) => resolve(${source})).then((value) => done({ value }), (error) => done({ error: String(error) + '\\n' + error?.stack }))`
@@ -160,7 +161,7 @@ async function openFirefox(program) {
       },
       complaints: () => inside(`const all = Services.console.getMessageArray().filter((m) => m instanceof Ci.nsIScriptError && /^http/.test(m.sourceName))
         const calls = Cc['@mozilla.org/consoleAPI-storage;1'].getService(Ci.nsIConsoleAPIStorage)
-        const said = calls.getEvents().filter((e) => /^http/.test(e.filename) && (e.level === 'error' || e.level === 'warn')).map((e) => e.arguments.map(String).join(' '))
+        const said = calls.getEvents().filter((e) => /^(error|warn)$/.test(e.level) && /^http/.test(e.filename)).map((e) => e.arguments.map(String).join(' '))
         Services.console.reset()
         calls.clearEvents()
         return [...all.map((m) => m.errorMessage + ' (' + m.sourceName + ')'), ...said]`),
@@ -214,7 +215,7 @@ async function openMarionette(port) {
 
 /** The commands used here, as they are sent over HTTP. @type {Record<string, [method: string, path: string]>} */
 const COMMANDS = {
-  Navigate: ['POST', 'url'], Refresh: ['POST', 'refresh'], ExecuteAsyncScript: ['POST', 'execute/async'], ExecuteScript: ['POST', 'execute/sync'], FindElement: ['POST', 'element'],
+  Navigate: ['POST', 'url'], ExecuteAsyncScript: ['POST', 'execute/async'], ExecuteScript: ['POST', 'execute/sync'], FindElement: ['POST', 'element'],
   ElementClick: ['POST', 'element/:id/click'], ElementClear: ['POST', 'element/:id/clear'], ElementSendKeys: ['POST', 'element/:id/value'], SetWindowRect: ['POST', 'window/rect'],
   TakeScreenshot: ['GET', 'screenshot'], SetTimeouts: ['POST', 'timeouts'], DeleteSession: ['DELETE', ''],
 }
@@ -339,7 +340,7 @@ export class Browser {
   /** @param {Driver} driver */
   constructor(driver) {
     this.driver = driver
-    ;({ version: this.version, go: this.go, reload: this.reload, click: this.click, fill: this.fill, press: this.press, choose: this.choose, resize: this.resize,
+    ;({ version: this.version, go: this.go, reload: this.reload, fill: this.fill, press: this.press, choose: this.choose, resize: this.resize,
       complaints: this.complaints, close: this.close } = driver)
   }
 
@@ -349,6 +350,12 @@ export class Browser {
    */
   evaluate(f, ...args) {
     return /** @type {any} */ (this.driver.run(`(${f})(...${JSON.stringify(args)})`))
+  }
+
+  /** Presses what is shown, or soon will be. @param {string} selector */
+  async click(selector) {
+    await this.shows(selector)
+    await this.driver.click(selector)
   }
 
   /** The text of the first element. @param {string} selector @returns {Promise<string>} */
