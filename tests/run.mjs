@@ -82,6 +82,7 @@ await runMain(async () => {
     if (node && node !== process.execPath) await part('JavaScript tests, current Node', () => nodeTest(node, 'tests/js'))
   }
   if (runs('browser')) {
+    if (wanted.length === 0) process.env.NIBBLE_SHORT = '1' // `npm run test:browser` runs all of them, and installs the other browsers
     const inEngine = (/** @type {string} */ name, /** @type {RegExp} */ among) =>
       part(`Tests in ${name}`, () => nodeTest(process.execPath, 'tests/browser', { flags: ['--test-concurrency=1'], env: { NIBBLE_ENGINES: name }, among }))
     if (chromium()) await inEngine('Chromium', /^/)

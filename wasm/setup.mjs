@@ -246,11 +246,14 @@ export function chromium() {
   return find()
 }
 
+/** `npm test` runs the short part of the browser tests: it installs no further browsers. */
+const isShort = () => process.env.NIBBLE_SHORT === '1'
+
 /** Firefox for the tests in other engines, or undefined with a sentence. */
 export function firefox() {
   const find = () => [process.env.FIREFOX, which('firefox-esr'), which('firefox')].find((p) => p && existsSync(p))
-  if (!find() && asRoot() && existsSync('/etc/debian_version')) debian(['firefox-esr'], 'tests run in it, too')
-  if (!find()) say('no Firefox: its tests are skipped (as root: apt-get install firefox-esr; or set FIREFOX to its path)')
+  if (!isShort() && !find() && asRoot() && existsSync('/etc/debian_version')) debian(['firefox-esr'], 'tests run in it, too')
+  if (!find()) say('no Firefox: its tests are skipped (`npm run test:browser` as root installs it, or apt-get install firefox-esr, or set FIREFOX to its path)')
   return find()
 }
 
@@ -266,11 +269,11 @@ export function webkit() {
     return driver && browser && display ? { driver, browser, display } : undefined
   }
   if (process.platform === 'linux') {
-    if (!find() && asRoot() && existsSync('/etc/debian_version')) debian(['webkit2gtk-driver', 'xvfb'], 'tests run in WebKitGTK, too')
+    if (!isShort() && !find() && asRoot() && existsSync('/etc/debian_version')) debian(['webkit2gtk-driver', 'xvfb'], 'tests run in WebKitGTK, too')
     const found = find()
     if (found) return found
   }
-  say('no WebKitGTK: its tests are skipped (as root: apt-get install webkit2gtk-driver xvfb)')
+  say('no WebKitGTK: its tests are skipped (`npm run test:browser` as root installs it, or apt-get install webkit2gtk-driver xvfb)')
   return undefined
 }
 
