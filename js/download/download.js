@@ -280,7 +280,9 @@ export class Download {
   pump() {
     if (this.closed || this.error || (this.alone && this.ranged)) return
     if (!this.ranged) {
-      if (this.tasks.size === 0 && this.at * this.chunk < (this.size ?? Infinity)) this.run({ at: 0, to: Infinity, filled: 0, buffer: undefined })
+      let next = this.at
+      while (this.ready.has(next)) next++
+      if (this.tasks.size === 0 && next * this.chunk < (this.size ?? Infinity)) this.run({ at: 0, to: Infinity, filled: 0, buffer: undefined })
       return
     }
     const n = chunksOf(/** @type {number} */ (this.size), this.chunk), { streams, segment } = this.limits

@@ -207,7 +207,9 @@ for (const { name, skip, open } of engines) {
           const seen = new Set(), tokens = await w.tokens('/m.gguf', { cache: true, onProgress: (/** @type {any} */ { from }) => seen.add(from) })
           return { tokens, from: [...seen].join() }
         }
-        const { cache } = w.nibble, loads = [await from(), await from()], listed = await cache.list(), [{ key }] = listed
+        const { cache } = w.nibble
+        await cache.list() // WebKitGTK, when it is driven, keeps in memory what somebody has open, and this does until the page is closed
+        const loads = [await from(), await from()], listed = await cache.list(), [{ key }] = listed
         const put = await cache.put(new File([w.bytes], 'mine.gguf')), file = await cache.file(put.key)
         return {
           loads, listed: listed.map(({ name, bytes, complete }) => ({ name, bytes, complete })), exported: (await cache.export(key)).size, put: put.key, fromFile: await w.tokens(file),

@@ -142,6 +142,25 @@ function noise(n) {
   return out
 }
 
+test('a server without ranges is asked once, also where its file is there before it is read', async () => {
+  let asked = 0
+  const plain = await serve((_, response) => {
+    asked++
+    response.writeHead(200, { 'content-length': bytes.length }).end(bytes)
+  })
+  const part = await open(new URL('file.gguf', plain.url), { limits: { ...SMALL, segment: 1000 } })
+  let length = 0
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    const chunk = await part.next()
+    if (!chunk) break
+    length += chunk.length
+  }
+  await part.close()
+  await plain.close()
+  assert.deepEqual([length, asked], [bytes.length, 1])
+})
+
 test('killed at 50 random moments, the file is right, and what was lost is at most a chunk for each stream', async () => {
   const place = await mkdtemp(join(tmpdir(), 'nibble-kill-')), chunk = 16 << 10, n = 50
   const data = noise(3_000_017), { url, close, counts } = await countingServer(data, 1_000_000)
