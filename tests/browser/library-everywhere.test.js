@@ -208,7 +208,7 @@ for (const { name, skip, open } of engines) {
           return { tokens, from: [...seen].join() }
         }
         const { cache } = w.nibble
-        await cache.list() // WebKitGTK, when it is driven, keeps in memory what somebody has open, and this does until the page is closed
+        w.held = await caches.open('nibble-cache') // WebKitGTK, when it is driven, has caches in memory, and only while somebody has them open
         const loads = [await from(), await from()], listed = await cache.list(), [{ key }] = listed
         const put = await cache.put(new File([w.bytes], 'mine.gguf')), file = await cache.file(put.key)
         return {
