@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
 import { serve } from '../../demo/server.mjs'
 import { EMBEDDED } from '../../js/cli/common.js'
 import { load } from '../../js/index.js'
@@ -93,7 +94,7 @@ for (const { name, skip, open } of engines) {
     /** @param {Message[]} messages */
     const says = async (messages) => {
       await idle()
-      await until(async () => JSON.stringify(await kept()) === JSON.stringify(messages), 'the conversation is kept', 3000).catch(() => {})
+      await until(async () => isDeepStrictEqual(await kept(), messages), 'the conversation is kept', 3000).catch(() => {})
       assert.deepEqual(await kept(), messages)
       assert.deepEqual(await read(), messages.map(({ content }) => content.replace(/\s/g, '')))
     }
