@@ -209,6 +209,10 @@ describe('what is kept', () => {
           response.setHeader('content-type', 'text/javascript')
           response.end(`Object.defineProperty(navigator.storage, 'getDirectory', { value: undefined });${program}`)
         },
+        '/sw.js'(_, response) { // the page's own would refuse a program that was not built with it
+          response.setHeader('content-type', 'text/javascript')
+          response.end('')
+        },
       },
     })
     await page.setInputFiles('#file', tinyFile)
