@@ -34,6 +34,9 @@ const POLICIES = {
   '/sw.js': SERVICE_POLICY, '/worker.js': WORKER_POLICY, '/fetch-worker.js': FETCH_WORKER_POLICY, '/quantize-worker.js': QUANTIZE_WORKER_POLICY, '/thread.js': THREAD_POLICY,
 }
 
+/** What the page has no use for. */
+const PERMISSIONS = ['camera', 'microphone', 'geolocation', 'display-capture', 'usb', 'serial', 'hid', 'midi', 'payment'].map((name) => `${name}=()`).join(', ')
+
 /** @param {string} path  of the URL */
 export const headersFor = (path) => ({
   'content-security-policy': Object.hasOwn(POLICIES, path) ? POLICIES[path] : PAGE_POLICY,
@@ -42,6 +45,7 @@ export const headersFor = (path) => ({
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
   'x-content-type-options': 'nosniff',
+  'permissions-policy': PERMISSIONS,
   'cache-control': 'no-cache',
 })
 

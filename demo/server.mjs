@@ -2,6 +2,7 @@
  * The web server of `npm start` and of the browser tests: the built page in dist/web, a model file beside it, and the headers that keep the
  * page private. It lists every file it may give at its start and knows no others.
  */
+import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import http from 'node:http'
 import { basename, dirname, extname, join } from 'node:path'
@@ -39,6 +40,17 @@ function parseRange(header, size) {
 }
 
 /**
+ * Whether the browser has this already; then that is the answer. @param {http.IncomingMessage} request @param {http.ServerResponse} response @param {string} etag
+ */
+function unchanged(request, response, etag) {
+  response.setHeader('etag', etag)
+  const held = (request.headers['if-none-match'] ?? '').split(',').map((tag) => tag.trim().replace(/^W\//, ''))
+  if (!held.includes(etag) && held[0] !== '*') return false
+  response.writeHead(304).end()
+  return true
+}
+
+/**
  * Sends a file, or a part of it. @param {http.IncomingMessage} request @param {http.ServerResponse} response @param {string} file
  */
 function sendFile(request, response, file) {
@@ -53,8 +65,8 @@ function sendFile(request, response, file) {
   const etag = `"${size.toString(36)}-${Math.floor(mtimeMs).toString(36)}"`
   response.setHeader('content-type', TYPES[extname(file)] ?? 'application/octet-stream')
   response.setHeader('accept-ranges', 'bytes')
-  response.setHeader('etag', etag)
   if (extname(file) === '.gguf') response.setHeader('cache-control', 'no-store') // gigabytes do not belong into the browser's cache
+  if (unchanged(request, response, etag)) return
   const ifRange = request.headers['if-range']
   const range = ifRange && ifRange !== etag ? null : parseRange(request.headers.range, size)
   if (range === undefined) {
@@ -107,6 +119,7 @@ export async function serve({ host = '127.0.0.1', port = 0, model, routes = {}, 
         return refuse(404, 'The page is gone; it comes back with the end of a build.')
       }
       if (model !== undefined) page = page.replace(/<meta name="nibble-model" content="[^"]*">/, `<meta name="nibble-model" content="${opened?.slice(1) ?? ''}" data-kept="no">`)
+      if (unchanged(request, response, `"${createHash('sha256').update(page).digest('base64url')}"`)) return
       response.writeHead(200, { 'content-type': TYPES['.html'], 'content-length': Buffer.byteLength(page) })
       return response.end(request.method === 'HEAD' ? undefined : page)
     }

@@ -1,6 +1,7 @@
 /**
  * The page without its server. What it is made of is kept under the version it was built as, each file by its SHA-256, so that versions never mix: a new one is
- * installed whole beside the old one, and takes over when that is in no tab any more. Models are not kept here, and nothing that is said to one ever comes here.
+ * installed whole beside the old one, and takes over when that is in no tab any more. Models are not kept here
+ * (the worker that fetches keeps them, the embedded one, too), and nothing that is said to one ever comes here.
  *
  * Files that come from here have the headers of headers.js, also where their host sends none: so threads work on static hosts.
  */
@@ -84,19 +85,6 @@ async function file(name) {
   return guarded(response, name)
 }
 
-/** A part of a file, as the embedded model is asked for. @param {Request} request @param {string} name */
-async function range(request, name) {
-  const kept = await (await caches.open(CACHE)).match(new URL(name, scope).href)
-  const wanted = /^bytes=(\d+)-(\d*)$/.exec(request.headers.get('range') ?? '')
-  if (!kept || !wanted) return fetch(request)
-  const whole = await kept.blob(), start = Number(wanted[1]), end = wanted[2] === '' ? whole.size : Math.min(Number(wanted[2]) + 1, whole.size)
-  if (start >= end) return guarded(new Response(null, { status: 416, headers: { 'content-range': `bytes */${whole.size}` } }), name)
-  const headers = new Headers(kept.headers)
-  headers.set('content-range', `bytes ${start}-${end - 1}/${whole.size}`)
-  headers.set('content-length', String(end - start))
-  return guarded(new Response(whole.slice(start, end), { status: 206, statusText: 'Partial Content', headers }), name)
-}
-
 worker.addEventListener('install', (/** @type {any} */ event) => event.waitUntil(installFiles()))
 worker.addEventListener('activate', (/** @type {any} */ event) => event.waitUntil(removeOthers()))
 worker.addEventListener('message', (/** @type {any} */ event) => event.waitUntil((async () => {
@@ -111,5 +99,5 @@ worker.addEventListener('fetch', (/** @type {any} */ event) => {
   const { request } = event, name = nameOf(request.url)
   if (request.method !== 'GET' || !request.url.startsWith(scope.href)) return
   if (request.mode === 'navigate' && (name === '' || name === 'index.html')) event.respondWith(page())
-  else if (hashOf(name) !== undefined) event.respondWith(request.headers.has('range') ? range(request, name) : file(name))
+  else if (hashOf(name) !== undefined) event.respondWith(file(name))
 })

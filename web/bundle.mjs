@@ -56,7 +56,7 @@ function keepComments(file) {
 }
 
 /** What the page is made of: kept by its service worker at once, or when it is used. */
-const EARLY = /^(main|worker|fetch-worker|template|team|thread)\.js$|^style\.css$|^icon.*\.(svg|png)$|^manifest|^licenses\.txt$|^nibble-(simd128|relaxed)(-threads)?\.wasm$|\.gguf$/
+const EARLY = /^(main|worker|fetch-worker|template|team|thread)\.js$|^style\.css$|^icon.*\.(svg|png)$|^manifest|^licenses\.txt$|^nibble-(simd128|relaxed)(-threads)?\.wasm$/
 const LATE = /^quantize-worker\.js$|^nibble-quantize-.*\.wasm$/
 
 /** The page's service worker, told every file by its hash; the page is told which version it is. @param {string} out */

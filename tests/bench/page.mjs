@@ -192,7 +192,8 @@ await runMain(async () => {
   const rounds = Number(values.rounds ?? 5), throttle = Number(values.throttle ?? 4)
   if (!Number.isInteger(rounds) || rounds < 1) throw new SetupError(`--rounds takes a whole number of at least 1, not '${values.rounds}'`)
   if (!(throttle >= 1)) throw new SetupError(`--throttle takes a number of at least 1, not '${values.throttle}'`)
-  const model = values.model && resolve(process.env.INIT_CWD ?? '.', values.model), size = model ? statSync(model).size : 0
+  const model = values.model && resolve(process.env.INIT_CWD ?? '.', values.model), size = model ? statSync(model, { throwIfNoEntry: false })?.size : 0
+  if (size === undefined) throw new SetupError(`there is no file ${model}`)
   const executablePath = chromium()
   if (!executablePath) throw new SetupError('this needs Chromium')
   const browser = await driver.launch({ executablePath, args: FLAGS })

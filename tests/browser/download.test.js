@@ -20,7 +20,7 @@ const { handler, heal, served } = misbehave(bytes, sha256)
 const WORKER = `
 import { cache, load } from '/index.js'
 import { open } from '/download.js'
-const limits = { chunk: 32 << 10, segment: 2, streams: 3, tries: 3, delay: 2, patience: 500, stall: 500 }
+const limits = { chunk: 32 << 10, segment: 2, streams: 3, tries: 4, delay: 2, patience: 500, stall: 500 }
 const absolute = (url) => new URL(url, location.href)
 /** The library's own way, with the limits. */
 async function part(url, key, integrity) {

@@ -61,6 +61,12 @@ test('after a visit the page and its model need no server', async () => {
   await page.goto(server.url)
   answer = await ask(page)
   await until(() => controlled(page), 'the service worker has taken over')
+  // The model is kept once, by the worker that fetches; not by the service worker, too.
+  assert.deepEqual(await page.evaluate(async () => {
+    const urls = []
+    for (const name of await caches.keys()) for (const { url } of await (await caches.open(name)).keys()) urls.push(url)
+    return urls.filter((url) => url.endsWith('.gguf'))
+  }), [])
   await server.close()
   await page.reload()
   await page.locator('#new-chat').click()

@@ -67,7 +67,7 @@ test('a conversation makes no request, and what is said stays in the conversatio
   assert.deepEqual(requests.slice(asked), [])
   // It is in the conversations' database, and nowhere else that outlasts the page.
   const kept = await page.evaluate(async (canary) => {
-    const places = [JSON.stringify(localStorage), JSON.stringify(sessionStorage), document.cookie, location.href, document.title === '' ? '' : '']
+    const places = [JSON.stringify(localStorage), JSON.stringify(sessionStorage), document.cookie, location.href]
     for (const name of await caches.keys()) for (const { url } of await (await caches.open(name)).keys()) places.push(url)
     return places.filter((text) => text.includes(canary))
   }, CANARY)
@@ -161,7 +161,6 @@ describe('ways out that are closed', () => {
     const { page } = it
     const text = [`![x](${elsewhere})`, `<img src="${elsewhere}">`, `[x](${elsewhere})`, `<script>fetch("${elsewhere}")</script>`, `<style>@import "${elsewhere}"</style>`,
       `<link rel=prefetch href="${elsewhere}">`, `<iframe src="${elsewhere}"></iframe>`, `<meta http-equiv=refresh content="0;url=${elsewhere}">`, `[x]: ${elsewhere}\n[x]`, `<${elsewhere}>`].join('\n\n')
-    const chat = { format: 'nibble-chats', version: 1 }
     // As it comes from a model: put into the database, where answers are, and opened.
     const id = await page.evaluate(async ({ text }) => {
       const db = await new Promise((/** @type {(db: IDBDatabase) => void} */ resolve, reject) => {
@@ -179,7 +178,7 @@ describe('ways out that are closed', () => {
       db.close()
       localStorage.setItem('nibble-conversation', JSON.stringify(id))
       return id
-    }, { text, chat })
+    }, { text })
     await page.reload()
     await page.locator(`#conversations li[data-id="${id}"] button.open`).first().click()
     const body = page.locator('.message.assistant .body').first()

@@ -26,7 +26,7 @@ const bytes = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_layers: 2, 
 const sha256 = createHash('sha256').update(bytes).digest('hex')
 const OTHER = createHash('sha256').update(flipped(bytes)).digest('hex')
 const integrity = `sha256-${createHash('sha256').update(bytes).digest('base64')}`
-const SMALL = { chunk: 32 << 10, segment: 2, streams: 3, tries: 3, delay: 2, patience: 500, stall: 250 }
+const SMALL = { chunk: 32 << 10, segment: 2, streams: 3, tries: 4, delay: 2, patience: 500, stall: 250 }
 
 /** @type {string} */ let folder
 /** @type {import('../../js/download/entry.js').Store} */ let store

@@ -45,6 +45,7 @@ describe('the server', () => {
       assert.equal(headers['cross-origin-resource-policy'], 'same-origin')
       assert.equal(headers['referrer-policy'], 'no-referrer')
       assert.equal(headers['x-content-type-options'], 'nosniff')
+      assert.match(headers['permissions-policy'], /camera=\(\), microphone=\(\)/)
       assert.match(headers['content-security-policy'], /^default-src 'none'; /)
     }
   })
@@ -71,13 +72,15 @@ describe('the server', () => {
   })
   test('names the model in the page', async () => {
     assert.match(String((await ask('/')).body), /<meta name="nibble-model" content="model.gguf" data-kept="no">/)
-    const asking = await serve({ folder, model: null })
-    assert.match(await (await fetch(asking.url)).text(), /<meta name="nibble-model" content="" data-kept="no">/)
-    await asking.close()
-    const plain = await serve({ folder })
-    assert.match(await (await fetch(plain.url)).text(), /<meta name="nibble-model" content="embedded.gguf">/)
-    assert.equal((await fetch(`${plain.url}model.gguf`)).status, 404)
-    await plain.close()
+    const asking = await serve({ folder, model: null }), plain = await serve({ folder })
+    try {
+      assert.match(await (await fetch(asking.url)).text(), /<meta name="nibble-model" content="" data-kept="no">/)
+      assert.match(await (await fetch(plain.url)).text(), /<meta name="nibble-model" content="embedded.gguf">/)
+      assert.equal((await fetch(`${plain.url}model.gguf`)).status, 404)
+    } finally {
+      await asking.close()
+      await plain.close()
+    }
   })
   test('serves the parts of a split model, found by its first part', async () => {
     for (const i of [1, 2]) await writeFile(join(folder, `big-0000${i}-of-00002.gguf`), `part ${i}`)
@@ -110,6 +113,17 @@ describe('the server', () => {
     const { etag } = (await ask('/model.gguf')).headers
     assert.equal((await ask('/model.gguf', { headers: { range: 'bytes=5-9', 'if-range': etag } })).status, 206)
     assert.equal((await ask('/model.gguf', { headers: { range: 'bytes=5-9', 'if-range': '"another"' } })).status, 200)
+  })
+  test('sends nothing again that the browser has', async () => {
+    for (const path of ['/', '/worker.js', '/model.gguf']) {
+      const { etag } = (await ask(path)).headers
+      for (const held of [etag, `W/${etag}`, `"another", ${etag}`, '*']) {
+        const r = await ask(path, { headers: { 'if-none-match': held } })
+        assert.deepEqual([r.status, r.body.length, r.headers.etag], [304, 0, etag], `${path} ${held}`)
+        assert.match(r.headers['content-security-policy'], /^default-src 'none'; /)
+      }
+      assert.equal((await ask(path, { headers: { 'if-none-match': '"another"' } })).status, 200)
+    }
   })
   test('answers HEAD, and refuses to be written to', async () => {
     const r = await ask('/model.gguf', { method: 'HEAD' })
