@@ -160,19 +160,19 @@ function showTitle() {
 
 /** @param {import('./store.js').Chat} chat */
 async function openChat(chat) {
-  if (chat === conversation.chat) return show('talk')
+  if (chat === conversation.chat) return backToTalk()
   await conversation.open(chat)
   system.value = chat.system
   kept.set('conversation', chat.turns.length > 0 ? chat.id : undefined)
   showTitle()
-  show('talk')
+  backToTalk()
   await sidebar.list()
 }
 
 async function beginChat() {
   if (conversation.turns.length > 0) await openChat(newChat(system.value.trim()))
   closeDrawers()
-  show('talk')
+  backToTalk()
   $('prompt').focus()
 }
 
@@ -260,6 +260,12 @@ function showMeters() {
 
 /** @type {AbortController | undefined} */
 let working
+/** From an offer, which is given up; work under way stays in view, with its button. */
+function backToTalk() {
+  if (working) return
+  quantizer.close()
+  show('talk')
+}
 function leave() {
   show('talk')
   models.show()

@@ -116,11 +116,14 @@ describe('loading', () => {
     await close()
   })
   test('a message may be written and sent before the model is there', async () => {
-    const { page, complaints, close } = await openPage({ routes: { '/model.gguf': (request, response) => setTimeout(() => response.end(chatModel), 300) }, model: chatFile })
+    let release = () => {}
+    const held = /** @type {Promise<void>} */ (new Promise((resolve) => { release = resolve }))
+    const { page, complaints, close } = await openPage({ routes: { '/model.gguf': (_, response) => void held.then(() => response.end(chatModel)) }, model: chatFile })
     await page.waitForSelector('body[data-model="loading"]')
     await settings(page, { max_tokens: '5' })
     await send(page, 'Hello')
     await page.waitForSelector('.message.assistant[aria-busy="true"]')
+    release()
     await until(async () => /tokens/.test(await lastNote(page)), 'the answer')
     assert.deepEqual(complaints, [])
     await close()
