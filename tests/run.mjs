@@ -10,6 +10,9 @@ import { root, runMain, runShown, say } from '../wasm/shell.mjs'
 
 const PARTS = ['c', 'js', 'browser']
 
+/** Of the quantizer, which take minutes: `npm test` runs them in one Node, and its relaxed modules in Chromium; `npm run test:js` in both. */
+const QUANTIZER = /^(allocate|analyze|calibrated|calibration|convert|gguf-writer|hf-tokenizer|hostile-folder|imatrix|prune|quantize|report|validate)\./
+
 /** @typedef {{name: string, passed: number, failed: number, skipped: number, seconds: number}} Result */
 /** @type {Result[]} */
 const results = []
@@ -40,7 +43,7 @@ async function ctest(preset, env) {
 /**
  * Runs a folder's test files with a Node; the counts are those it prints at its end.
  * @param {string} node @param {string} folder
- * @param {{flags?: string[], env?: NodeJS.ProcessEnv, among?: RegExp}} [options]  among: of names of files
+ * @param {{flags?: string[], env?: NodeJS.ProcessEnv, among?: {test: (name: string) => boolean}}} [options]  among: of names of files
  */
 async function nodeTest(node, folder, { flags = [], env, among = /^/ } = {}) {
   const files = existsSync(join(root, folder)) ? readdirSync(join(root, folder)).filter((name) => name.endsWith('.test.js') && among.test(name)).sort().map((name) => join(folder, name)) : []
@@ -79,7 +82,7 @@ await runMain(async () => {
   if (runs('js')) {
     await part(`JavaScript tests, Node ${process.versions.node}`, () => nodeTest(process.execPath, 'tests/js'))
     const node = currentNode()
-    if (node && node !== process.execPath) await part('JavaScript tests, current Node', () => nodeTest(node, 'tests/js'))
+    if (node && node !== process.execPath) await part('JavaScript tests, current Node', () => nodeTest(node, 'tests/js', wanted.length === 0 ? { among: { test: (name) => !QUANTIZER.test(name) } } : {}))
   }
   if (runs('browser')) {
     if (wanted.length === 0) process.env.NIBBLE_SHORT = '1' // `npm run test:browser` runs all of them, and installs the other browsers
