@@ -43,13 +43,15 @@ async function ctest(preset, env) {
 /**
  * Runs a folder's test files with a Node; the counts are those it prints at its end.
  * @param {string} node @param {string} folder
- * @param {{flags?: string[], env?: NodeJS.ProcessEnv, among?: {test: (name: string) => boolean}}} [options]  among: of names of files
+ * @param {{concurrency?: number, env?: NodeJS.ProcessEnv, among?: {test: (name: string) => boolean}}} [options]
+ *   concurrency: how many files at once (Node's own choice is one fewer than there are cores, which leaves one of two idle while files wait);
+ *   among: of names of files
  */
-async function nodeTest(node, folder, { flags = [], env, among = /^/ } = {}) {
+async function nodeTest(node, folder, { concurrency = 2, env, among = /^/ } = {}) {
   const files = existsSync(join(root, folder)) ? readdirSync(join(root, folder)).filter((name) => name.endsWith('.test.js') && among.test(name)).sort().map((name) => join(folder, name)) : []
   if (files.length === 0) return { passed: 0, failed: 0, skipped: 0 }
   const counts = { pass: 0, fail: 0, cancelled: 0, skipped: 0, todo: 0 }
-  const status = await runShown(node, [...flags, '--test', '--test-reporter=spec', ...files], {
+  const status = await runShown(node, [`--test-concurrency=${concurrency}`, '--test', '--test-reporter=spec', ...files], {
     env: { ...process.env, ...env },
     onLine: (line) => {
       const match = /^ℹ (pass|fail|cancelled|skipped|todo) (\d+)$/.exec(line.replace(/\x1b\[\d+m/g, ''))
@@ -87,7 +89,7 @@ await runMain(async () => {
   if (runs('browser')) {
     if (wanted.length === 0) process.env.NIBBLE_SHORT = '1' // `npm run test:browser` runs all of them, and installs the other browsers
     const inEngine = (/** @type {string} */ name, /** @type {RegExp} */ among) =>
-      part(`Tests in ${name}`, () => nodeTest(process.execPath, 'tests/browser', { flags: ['--test-concurrency=1'], env: { NIBBLE_ENGINES: name }, among }))
+      part(`Tests in ${name}`, () => nodeTest(process.execPath, 'tests/browser', { concurrency: 1, env: { NIBBLE_ENGINES: name }, among }))
     if (chromium()) await inEngine('Chromium', /^/)
     if (firefox()) await inEngine('Firefox', /everywhere/)
     if (webkit()) await inEngine('WebKitGTK', /everywhere/)
