@@ -1,7 +1,7 @@
 /**
  * One file on its way from a server to its reader, teed into the store: fetched by ranges, several at a time where the server allows it, checked, handed out in
- * order. A chunk is kept before it is handed out, and the journal hears of it when it is on the disk: after a sudden end each stream has lost one chunk, and what
- * was on its way, together less than 8 MiB. Works wherever fetch does; storage and fetch are given.
+ * order. A chunk is kept before it is handed out: after a sudden end of the process each stream has lost one chunk, and what was on its way, together less than
+ * 8 MiB; after one of the machine, 4 MiB more. Works wherever fetch does; storage and fetch are given.
  */
 import { NibbleError, isNibbleError } from '../errors.js'
 import { abortError, readerInto } from '../source.js'

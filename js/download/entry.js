@@ -3,7 +3,7 @@
  */
 import { NibbleError, isNibbleError } from '../errors.js'
 import { Sha256, digest } from './sha256.js'
-import { chunksOf, firstLine, line, parseJournal } from './journal.js'
+import { firstLine, line, parseJournal } from './journal.js'
 
 /**
  * A store: a folder of files, none in another.
@@ -34,6 +34,10 @@ import { chunksOf, firstLine, line, parseJournal } from './journal.js'
 const MOST_JOURNAL = 16 << 20
 /** Milliseconds between two notes that a file was used. */
 const USED_EVERY = 60_000
+/** Bytes that the end of the machine may cost, beside those on their way. Each flush waits for the disk. */
+const FLUSH_EVERY = 4 << 20
+/** Chunks of a file that are read in one piece. */
+const TOGETHER = 8
 
 /** @param {unknown} error @param {string} name */
 export function storageError(error, name) {
@@ -101,6 +105,8 @@ export class Entry {
     this.log = log
     /** Of the log: appends wait for each other. @type {Promise<unknown>} */
     this.last = Promise.resolve()
+    /** Bytes written since the last flush. */
+    this.unflushed = 0
   }
 
   /** @param {Store} store @param {Header} header */
@@ -136,7 +142,6 @@ export class Entry {
     const done = this.last.then(async () => {
       const at = this.journal.valid
       await this.log.write(bytes, at)
-      await this.log.flush()
       this.journal.valid = at + bytes.length
     })
     this.last = done.catch(() => {})
@@ -148,15 +153,26 @@ export class Entry {
     return this.data.read(i * this.journal.chunk, length)
   }
 
-  /** Writes a chunk; the journal hears of it when it is on the disk. @param {number} i @param {Uint8Array} bytes @param {string} sha256 */
+  /**
+   * Writes a chunk, and tells the journal. What a process has written outlives it; for the end of the whole machine, every few chunks are brought to the disk.
+   * Should a line of the journal get there without its chunk, then the chunk does not have the hash, and is fetched again.
+   * @param {number} i @param {Uint8Array} bytes @param {string} sha256
+   */
   async put(i, bytes, sha256) {
     const { hashes, chunk } = this.journal
     if (hashes[i] !== undefined) await this.drop(i)
     await this.data.write(bytes, i * chunk)
-    await this.data.flush()
     await this.append(line({ chunk: i, sha256 }))
     while (hashes.length <= i) hashes.push(undefined)
     hashes[i] = sha256
+    this.unflushed += bytes.length
+    if (this.unflushed >= FLUSH_EVERY) await this.flush()
+  }
+
+  async flush() {
+    this.unflushed = 0
+    await this.data.flush()
+    await this.log.flush()
   }
 
   /** @param {number} i */
@@ -170,6 +186,7 @@ export class Entry {
     await this.data.truncate(size)
     await this.data.flush()
     await this.append(line({ complete: size, sha256 }))
+    await this.log.flush()
     Object.assign(this.journal, { size, sha256, complete: true })
   }
 
@@ -191,13 +208,20 @@ export async function putFile(store, key, blob, name, chunk, { signal, onProgres
   let entry
   try {
     entry = await Entry.create(store, { key, url: null, name, size: blob.size, chunk, etag: null, modified: null, created: Date.now() })
-    const whole = new Sha256()
-    for (let i = 0; i < chunksOf(blob.size, chunk); i++) {
-      if (signal?.aborted) throw new NibbleError('E_ABORTED', 'the work was cancelled', { cause: signal.reason })
-      const bytes = new Uint8Array(await blob.slice(i * chunk, (i + 1) * chunk).arrayBuffer())
-      whole.update(bytes)
-      await entry.put(i, bytes, await digest(bytes))
-      onProgress?.({ loaded: i * chunk + bytes.length, total: blob.size })
+    const whole = new Sha256(), piece = TOGETHER * chunk
+    const read = (/** @type {number} */ at) => blob.slice(at, at + piece).arrayBuffer()
+    let ahead = read(0)
+    for (let at = 0; at < blob.size; at += piece) {
+      const bytes = new Uint8Array(await ahead)
+      ahead = at + piece < blob.size ? read(at + piece) : Promise.resolve(new ArrayBuffer(0))
+      ahead.catch(() => {}) // it is waited for above, or not at all
+      for (let from = 0; from < bytes.length; from += chunk) {
+        if (signal?.aborted) throw new NibbleError('E_ABORTED', 'the work was cancelled', { cause: signal.reason })
+        const one = bytes.subarray(from, from + chunk), hash = digest(one)
+        whole.update(one) // while the system's own code is at work
+        await entry.put((at + from) / chunk, one, await hash)
+        onProgress?.({ loaded: at + from + one.length, total: blob.size })
+      }
     }
     await entry.complete(blob.size, whole.digest())
     const { id, journal } = entry

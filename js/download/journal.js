@@ -1,6 +1,6 @@
 /**
  * The journal of a file that is kept: lines of JSON, only ever appended to, and read as if somebody else had written them. The first line says what the file
- * is; the others which chunks of it are on the disk, each written after the chunk itself has reached it:
+ * is; the others which chunks of it are on the disk, each written after the chunk itself, whose hash tells whether that one, too, has reached it:
  *
  *   {nibble: 'kept', version, key, url, name, size, chunk, etag, modified, created}    size null: not known before its end; chunk: bytes of one
  *   {chunk, sha256}                                                                     the chunk of that number

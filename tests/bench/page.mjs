@@ -9,7 +9,7 @@
  * interactive     usable, and no task of more than 50 ms follows until all is at rest
  * blocked         what tasks between first paint and interactive took beyond 50 ms each, in sum (Lighthouse's total blocking time)
  * ready           the model can answer
- * first token     from the start of the visit until an answer shows, where a message is sent as soon as the page is usable
+ * first token     from the start of the visit until an answer of one token is there, where a message is sent as soon as the page is usable
  *
  * The throttled rows slow the page's own thread down, as DevTools do; its workers go on at full speed, so that they say nothing of the model's speed.
  */
@@ -59,9 +59,9 @@ async function counting(to) {
 /** Runs in the page before its own code: notes when what happens. @param {{question: string | undefined}} how */
 function watch({ question }) {
   const g = /** @type {any} */ (globalThis)
-  const seen = g.seen = { usable: 0, ready: 0, token: 0, last: 0, tasks: /** @type {{start: number, end: number}[]} */ ([]) }
+  const seen = g.seen = { usable: 0, ready: 0, token: 0, earlier: /** @type {number | undefined} */ (undefined), last: 0, tasks: /** @type {{start: number, end: number}[]} */ ([]) }
   try {
-    localStorage.setItem('nibble-settings', JSON.stringify({ temperature: '0', max_tokens: '4' }))
+    localStorage.setItem('nibble-settings', JSON.stringify({ temperature: '0', max_tokens: '1' }))
   } catch {} // an empty document
   new PerformanceObserver((list) => {
     for (const { startTime, duration } of list.getEntries()) seen.tasks.push({ start: startTime, end: startTime + duration })
@@ -72,12 +72,14 @@ function watch({ question }) {
     if (!seen.usable && at('#starting[hidden]') && at('body:not([data-model="none"])')) {
       seen.usable = now
       if (question !== undefined) setTimeout(() => {
+        seen.earlier = document.querySelectorAll('.message.assistant').length
         at('#prompt').value = question
         at('#composer').requestSubmit()
       })
     }
     if (!seen.ready && at('body[data-model="ready"]')) seen.ready = now
-    if (!seen.token && at('.message.assistant .body')?.textContent.trim()) seen.token = now
+    const answer = seen.earlier === undefined ? undefined : document.querySelectorAll('.message.assistant')[seen.earlier]
+    if (!seen.token && answer && !answer.hasAttribute('aria-busy')) seen.token = now
   }
   new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true, attributes: true })
 }

@@ -51,8 +51,9 @@ async function openJournal(name) {
       longer.set(bytes)
       longer.set(more, position)
       bytes = longer
+      await put(address(name), bytes)
     },
-    flush: () => put(address(name), bytes),
+    flush: async () => {},
     async truncate(size) {
       bytes = bytes.slice(0, size)
     },
