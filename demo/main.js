@@ -417,8 +417,11 @@ function say(text) {
   void conversation.say(completes ? text : text.trim())
   return true
 }
+/** Whether the last conversation and its model have been looked for; a message that comes earlier waits for that. */
+let started = false, early = false
 function send() {
-  if (!say($('prompt').value)) return
+  early = !started
+  if (early || !say($('prompt').value)) return
   $('prompt').value = ''
   fitPrompt()
 }
@@ -497,7 +500,10 @@ show('talk')
 async function start() {
   const last = kept.get('conversation')
   await openChat((last && await store.get(last)) || newChat())
-  if (!(await models.start())) leave()
+  const found = await models.start()
+  started = true
+  if (early) send()
+  else if (!found) leave()
 }
 void start()
 void sweep()

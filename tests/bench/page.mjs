@@ -5,7 +5,7 @@
  * warm    the next one: the service worker and the browser's cache have all that the page is made of
  *
  * first paint     the browser's first contentful paint
- * usable          the composer takes a message (which waits for the model): the page's code has run, and its model is on its way
+ * usable          the composer takes a message (which waits for the model): the page's code has run
  * interactive     usable, and no task of more than 50 ms follows until all is at rest
  * blocked         what tasks between first paint and interactive took beyond 50 ms each, in sum (Lighthouse's total blocking time)
  * ready           the model can answer
@@ -69,7 +69,7 @@ function watch({ question }) {
   }).observe({ type: 'longtask', buffered: true })
   const look = () => {
     const now = performance.now(), at = (/** @type {string} */ selector) => /** @type {any} */ (document.querySelector(selector))
-    if (!seen.usable && at('#starting[hidden]') && at('body:not([data-model="none"])')) {
+    if (!seen.usable && at('#starting[hidden]')) {
       seen.usable = now
       if (question !== undefined) setTimeout(() => {
         seen.earlier = document.querySelectorAll('.message.assistant').length

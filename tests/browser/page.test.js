@@ -9,7 +9,7 @@ import { load } from '../../js/index.js'
 import { pieces, sendSlowly } from '../js/server.js'
 import { tinyModel } from '../js/tiny-model.js'
 import { openPage, until } from './browser.js'
-import { contents, drop, idle, lastBody, lastNote, ready, send, settings } from './page.js'
+import { ask, contents, drop, idle, lastBody, lastNote, ready, send, settings } from './page.js'
 
 /** With this seed it goes on for thousands of tokens when the likeliest token is taken. */
 const chatModel = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_layers: 3, n_ctx: 4096, seed: 8 }))
@@ -125,6 +125,33 @@ describe('loading', () => {
     await page.waitForSelector('.message.assistant[aria-busy="true"]')
     release()
     await until(async () => /tokens/.test(await lastNote(page)), 'the answer')
+    assert.deepEqual(complaints, [])
+    await close()
+  })
+  test('a message sent in the first moment of the page waits for the last conversation and its model', async () => {
+    const { page, context, url, complaints, close } = await openPage({ model: chatFile })
+    await ready(page)
+    await settings(page, { max_tokens: '5' })
+    await ask(page, 'Hello')
+    await page.close()
+    const again = await context.newPage()
+    await again.addInitScript(() => {
+      const observer = new MutationObserver(() => {
+        if (!document.querySelector('#starting[hidden]')) return
+        observer.disconnect()
+        const prompt = /** @type {HTMLTextAreaElement} */ (document.getElementById('prompt'))
+        prompt.value = 'And again'
+        prompt.form?.requestSubmit()
+        document.documentElement.dataset.sent = document.body.dataset.model
+      })
+      observer.observe(document, { subtree: true, attributes: true, childList: true })
+    })
+    await again.goto(url)
+    await until(async () => await again.locator('.message').count() === 4 && /tokens/.test(await lastNote(again)), 'the answer')
+    assert.equal(await again.evaluate(() => document.documentElement.dataset.sent), 'none')
+    assert.deepEqual((await contents(again)).filter((_, i) => i % 2 === 0), ['Hello', 'And again'])
+    assert.equal(await again.isVisible('#models'), false)
+    assert.equal(await again.inputValue('#prompt'), '')
     assert.deepEqual(complaints, [])
     await close()
   })
