@@ -56,10 +56,10 @@ async function counting(to) {
   return { url: `http://127.0.0.1:${port}/`, sent, close: () => { server.closeAllConnections(); server.close() } }
 }
 
-/** Runs in the page before its own code: notes when what happens. @param {{question: string | undefined}} how */
-function watch({ question }) {
+/** Runs in the page before its own code: notes when what happens. @param {{question: string | undefined, earlier: number}} how  earlier: answers that the conversation already has */
+function watch({ question, earlier }) {
   const g = /** @type {any} */ (globalThis)
-  const seen = g.seen = { usable: 0, ready: 0, token: 0, earlier: /** @type {number | undefined} */ (undefined), last: 0, tasks: /** @type {{start: number, end: number}[]} */ ([]) }
+  const seen = g.seen = { usable: 0, ready: 0, token: 0, last: 0, tasks: /** @type {{start: number, end: number}[]} */ ([]) }
   try {
     localStorage.setItem('nibble-settings', JSON.stringify({ temperature: '0', max_tokens: '1' }))
   } catch {} // an empty document
@@ -72,13 +72,12 @@ function watch({ question }) {
     if (!seen.usable && at('#starting[hidden]')) {
       seen.usable = now
       if (question !== undefined) setTimeout(() => {
-        seen.earlier = document.querySelectorAll('.message.assistant').length
         at('#prompt').value = question
         at('#composer').requestSubmit()
       })
     }
     if (!seen.ready && at('body[data-model="ready"]')) seen.ready = now
-    const answer = seen.earlier === undefined ? undefined : document.querySelectorAll('.message.assistant')[seen.earlier]
+    const answer = question !== undefined && document.querySelectorAll('.message.assistant')[earlier]
     if (!seen.token && answer && !answer.hasAttribute('aria-busy')) seen.token = now
   }
   new MutationObserver(look).observe(document, { subtree: true, childList: true, characterData: true, attributes: true })
@@ -86,15 +85,15 @@ function watch({ question }) {
 
 /**
  * One visit, observed until all is at rest.
- * @param {import('playwright-core').BrowserContext} context @param {string} url @param {{slow?: number, question?: string}} [how] @returns {Promise<Visit>}
+ * @param {import('playwright-core').BrowserContext} context @param {string} url @param {{slow?: number, question?: string, earlier?: number}} [how] @returns {Promise<Visit>}
  */
-async function visit(context, url, { slow = 1, question } = {}) {
+async function visit(context, url, { slow = 1, question, earlier = 0 } = {}) {
   let requested = Date.now()
   const note = () => { requested = Date.now() }
   context.on('request', note)
   const page = await context.newPage()
   try {
-    await page.addInitScript(watch, { question })
+    await page.addInitScript(watch, { question, earlier })
     if (slow > 1) await (await context.newCDPSession(page)).send('Emulation.setCPUThrottlingRate', { rate: slow })
     await page.goto(url)
     await page.waitForFunction((asked) => /** @type {any} */ (globalThis).seen[asked ? 'token' : 'ready'] > 0, question !== undefined, { timeout: 60_000 })
@@ -132,7 +131,7 @@ async function embedded(browser, rounds, throttle) {
             for (const state of ['cold', 'warm']) {
               counter.sent.clear()
               const kind = `${name(state)}${question === undefined ? '' : ', asked'}`
-              ;(visits[kind] ??= []).push(await visit(context, counter.url, { slow, question }))
+              ;(visits[kind] ??= []).push(await visit(context, counter.url, { slow, question, earlier: state === 'warm' ? 1 : 0 }))
               if (round === 0 && slow === 1 && question === undefined) bytes[state] = Object.fromEntries([...counter.sent].sort(([, a], [, b]) => b - a))
             }
           } finally {
@@ -160,7 +159,7 @@ async function kept(browser, file, rounds) {
     await page.setInputFiles('#file', file)
     await page.waitForFunction(() => /"local:/.test(localStorage.getItem('nibble-model') ?? ''), undefined, { timeout: 600_000 }) // when it is kept
     await page.close()
-    for (let round = 0; round < rounds; round++) visits.push(await visit(context, server.url, { question: QUESTION }))
+    for (let round = 0; round < rounds; round++) visits.push(await visit(context, server.url, { question: QUESTION, earlier: round }))
   } finally {
     await context.close()
     await server.close()
