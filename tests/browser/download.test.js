@@ -8,7 +8,7 @@ import { headersFor } from '../../demo/server.mjs'
 import { BEHAVIOURS, flipped, misbehave } from '../js/misbehaving-server.js'
 import { tinyModel } from '../js/tiny-model.js'
 import { openPage, until } from './browser.js'
-import { killed } from './kills.mjs'
+import { LARGE, killed, slowly } from './kills.mjs'
 
 const bytes = /** @type {Uint8Array} */ (tinyModel({ type: 'Q4_0', n_layers: 2, n_vocab: 384, n_ctx: 512 }))
 const sha256 = createHash('sha256').update(bytes).digest('hex')
@@ -80,6 +80,8 @@ const path = (name, what) => `/bad/${encodeURIComponent(`${name}~${what}`)}/file
 const routes = { '/own-worker.js': script(WORKER), '/without-files.js': script(WITHOUT_FILES), '/plain.gguf': handler }
 for (const name of Object.keys(BEHAVIOURS)) for (const what of ['cold', 'resumed']) routes[path(name, what)] = routes[path('nothing wrong', name)] = handler
 for (const [where] of PLACES) routes[path('nothing wrong', where)] = handler
+
+const large = slowly(/** @type {Uint8Array} */ (tinyModel(/** @type {any} */ (LARGE))), '/large.gguf', 10e6)
 
 /** @type {Awaited<ReturnType<typeof openPage>>} */ let opened
 /** @type {import('playwright-core').Page} */ let page
@@ -185,6 +187,47 @@ test('a page keeps a model, reads it without a request, and its worker with the 
   assert.ok(r.usage.usage > 3 * bytes.length)
   assert.deepEqual(r.gone, [true, true, true])
   await until(() => page.workers().length === 0, 'the workers are gone')
+})
+
+test('tabs that load the same file fetch it once, also when the one that began is closed', async () => {
+  const { context, server, complaints, close } = await openPage({ path: 'empty', routes: large.routes })
+  const url = `${server.url}large.gguf`
+  /** @param {string} name */
+  const tab = async (name) => {
+    const page = await context.newPage()
+    page.on('pageerror', (error) => complaints.push(`${name}: ${error}`))
+    await page.goto(`${server.url}empty`)
+    await page.evaluate((url) => {
+      const seen = window.seen = { loaded: 0, from: /** @type {Record<string, number>} */ ({}), text: /** @type {unknown} */ (undefined) }
+      void import('/client.js').then(async ({ load }) => {
+        const model = await load(url, { wasm: '/', threads: 1, contextLength: 32, cache: true, onProgress: (/** @type {any} */ { loaded, from }) => {
+          seen.loaded = loaded
+          seen.from[from] = (seen.from[from] ?? 0) + 1
+        } })
+        seen.text = (await model.completions.create({ prompt: [5, 77], max_tokens: 4, seed: 1 })).choices[0].tokens
+        await model.dispose()
+      }).catch((error) => { seen.text = String(error) })
+    }, url)
+    return page
+  }
+  const seen = (/** @type {import('playwright-core').Page} */ page) => page.evaluate(() => window.seen)
+  const first = await tab('first')
+  await until(async () => (await seen(first)).loaded > 2 << 20, 'the first tab loads')
+  const others = [await tab('second'), await tab('third')]
+  await until(async () => (await seen(first)).loaded > 6 << 20, 'the first tab goes on')
+  assert.deepEqual((await Promise.all(others.map(seen))).map(({ loaded }) => loaded), [0, 0]) // they wait for it
+  await first.close()
+  await until(async () => (await Promise.all(others.map(seen))).every(({ text }) => text !== undefined), 'the other tabs load', 60_000)
+  const [second, third] = await Promise.all(others.map(seen))
+  assert.ok(Array.isArray(second.text), String(second.text))
+  assert.deepEqual(second.text, third.text)
+  // One goes on where the closed one was, the other finds all of it.
+  const networks = [second, third].filter(({ from }) => 'network' in from)
+  assert.equal(networks.length, 1)
+  assert.ok(networks[0].from.cache >= 1)
+  assert.ok(large.sent() <= large.bytes.length + (8 << 20), `${large.sent()} bytes of ${large.bytes.length} were sent`)
+  assert.deepEqual(complaints, [])
+  await close()
 })
 
 test('killed in the middle, the file is right in the end, and no life costs more than 8 MiB', async (t) => {
