@@ -18,6 +18,8 @@ struct nb_sampler {
   size_t n_bias;
   uint64_t state;        // PCG32 (O'Neill 2014), stream fixed
   candidate *c;          // [n_vocab]
+  float *logits;         // [n_vocab]: with bias and penalties, where there are some
+  nb_token *top;         // [top_k], where it is less than n_vocab
   nb_token *recent;      // sorted copy of the recent tokens
   size_t recent_capacity;
 };
@@ -25,6 +27,8 @@ struct nb_sampler {
 void nb_sampling_defaults(nb_sampling *s) {
   *s = (nb_sampling){.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .typical_p = 1, .repeat_penalty = 1, .repeat_last_n = 64};
 }
+
+static bool penalizes(const nb_sampling *o) { return o->repeat_penalty != 1 || o->frequency_penalty != 0 || o->presence_penalty != 0; }
 
 static nb_status check(const char *name, double value, double lo, double hi, nb_error *err) {
   if (value >= lo && value <= hi) return NB_OK;
@@ -59,8 +63,10 @@ nb_status nb_sampler_new(uint32_t n_vocab, const nb_sampling *o, const nb_logit_
     s->n_bias = n_bias;
     s->c = malloc((n_vocab ? n_vocab : 1) * sizeof *s->c);
     s->bias = malloc((n_bias ? n_bias : 1) * sizeof *s->bias);
+    s->logits = malloc((n_vocab && (n_bias || penalizes(o)) ? n_vocab : 1) * sizeof *s->logits);
+    s->top = malloc(((uint32_t)o->top_k < n_vocab ? (size_t)o->top_k + 1 : 1) * sizeof *s->top);
   }
-  if (!s || !s->c || !s->bias) {
+  if (!s || !s->c || !s->bias || !s->logits || !s->top) {
     nb_sampler_free(s);
     return nb_fail_nomem(err, "the sampler", n_vocab * sizeof(candidate));
   }
@@ -77,8 +83,67 @@ void nb_sampler_free(nb_sampler *s) {
   if (!s) return;
   free(s->c);
   free(s->bias);
+  free(s->logits);
+  free(s->top);
   free(s->recent);
   free(s);
+}
+
+// ---- the best of all: a heap of those, with the worst at its root -------------------------------------------------------------
+
+// What is no number, or overflowed, counts as impossible.
+static float usable(float logit) { return logit > -INFINITY && logit < INFINITY ? logit : -INFINITY; }
+
+static bool above(const float *logits, nb_token a, nb_token b) {
+  const float x = usable(logits[a]), y = usable(logits[b]);
+  return x > y || (x == y && a < b);
+}
+
+// ids[0..n) is a heap with the least probable at its root: brings the one at i to its place.
+static void sink(const float *logits, nb_token *ids, size_t n, size_t i) {
+  const nb_token moved = ids[i];
+  for (size_t child; (child = 2 * i + 1) < n; i = child) {
+    if (child + 1 < n && above(logits, ids[child], ids[child + 1])) child++;
+    if (!above(logits, moved, ids[child])) break;
+    ids[i] = ids[child];
+  }
+  ids[i] = moved;
+}
+
+// Logits are looked through in runs, of which most hold nothing of interest.
+enum { RUN = 64 };
+
+// No less than the greatest number among logits[0..RUN), in columns that compilers make vectors of.
+static float run_max(const float *logits) {
+  float m[8] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY};
+  for (size_t i = 0; i < RUN; i += 8)
+    for (size_t j = 0; j < 8; j++) m[j] = logits[i + j] > m[j] ? logits[i + j] : m[j];
+  for (size_t half = 4; half > 0; half /= 2)
+    for (size_t j = 0; j < half; j++) m[j] = m[j + half] > m[j] ? m[j + half] : m[j];
+  return m[0];
+}
+
+// The k most probable ids, 0 < k <= n, best first.
+static void top_ids(const float *logits, uint32_t n, size_t k, nb_token *ids) {
+  for (size_t i = 0; i < k; i++) ids[i] = (nb_token)i;
+  for (size_t i = k / 2; i-- > 0;) sink(logits, ids, k, i);
+  float least = usable(logits[ids[0]]);
+  for (uint32_t i = (uint32_t)k, end; i < n; i = end) {
+    end = n - i < RUN ? n : i + RUN;
+    if (end - i == RUN && !(run_max(logits + i) > least)) continue;
+    for (; i < end; i++) {
+      if (!above(logits, (nb_token)i, ids[0])) continue;
+      ids[0] = (nb_token)i;
+      sink(logits, ids, k, 0);
+      least = usable(logits[ids[0]]);
+    }
+  }
+  for (size_t m = k; m-- > 1;) {  // the least probable goes to the end
+    const nb_token last = ids[0];
+    ids[0] = ids[m];
+    ids[m] = last;
+    sink(logits, ids, m, 0);
+  }
 }
 
 // ---- selection: a heap, so that a few best of many cost little --------------------------------------------------------------
@@ -116,14 +181,6 @@ static size_t take_popped(candidate *c, size_t n, size_t popped) {
   }
   memmove(c, c + n - popped, popped * sizeof *c);
   return popped;
-}
-
-static size_t keep_top_k(candidate *c, size_t n, size_t k) {
-  if (k >= n) return n;
-  for (size_t i = 0; i < n; i++) c[i].key = c[i].logit;
-  heapify(c, n);
-  for (size_t i = 0; i < k; i++) pop(c, n - i);
-  return take_popped(c, n, k);
 }
 
 static float max_logit(const candidate *c, size_t n) {
@@ -188,9 +245,8 @@ static int compare_tokens(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static nb_status penalize(nb_sampler *s, const nb_token *history, size_t n_history, nb_error *err) {
+static nb_status penalize(nb_sampler *s, float *logits, const nb_token *history, size_t n_history, nb_error *err) {
   const nb_sampling *o = &s->options;
-  if (o->repeat_penalty == 1 && o->frequency_penalty == 0 && o->presence_penalty == 0) return NB_OK;
   const size_t n = o->repeat_last_n < 0 || (size_t)o->repeat_last_n > n_history ? n_history : (size_t)o->repeat_last_n;
   if (n == 0) return NB_OK;
   if (n > s->recent_capacity) {
@@ -204,34 +260,62 @@ static nb_status penalize(nb_sampler *s, const nb_token *history, size_t n_histo
   for (size_t i = 0, j; i < n; i = j) {
     for (j = i + 1; j < n && s->recent[j] == s->recent[i]; j++) {}
     if (s->recent[i] < 0 || (uint32_t)s->recent[i] >= s->n_vocab) continue;
-    float *logit = &s->c[s->recent[i]].logit;
+    float *logit = &logits[s->recent[i]];
     *logit = *logit > 0 ? *logit / o->repeat_penalty : *logit * o->repeat_penalty;
     *logit -= (float)(j - i) * o->frequency_penalty + o->presence_penalty;
   }
   return NB_OK;
 }
 
+// The lowest id among the most probable; n where none is possible.
+static uint32_t greatest(const float *logits, uint32_t n) {
+  uint32_t best = n;
+  float most = -INFINITY;
+  for (uint32_t i = 0, end; i < n; i = end) {
+    end = n - i < RUN ? n : i + RUN;
+    if (end - i == RUN && !(run_max(logits + i) > most)) continue;
+    for (; i < end; i++) {
+      if (!(usable(logits[i]) > most)) continue;
+      most = logits[i];
+      best = i;
+    }
+  }
+  return best;
+}
+
+// The possible tokens: of top_k of them the most probable, best first, else all, by their ids.
+static size_t candidates(nb_sampler *s, const float *logits) {
+  candidate *c = s->c;
+  const uint32_t k = (uint32_t)s->options.top_k;
+  size_t n = 0;
+  if (k > 0 && k < s->n_vocab) {
+    top_ids(logits, s->n_vocab, k, s->top);
+    for (; n < k && usable(logits[s->top[n]]) > -INFINITY; n++) c[n] = (candidate){.id = s->top[n], .logit = logits[s->top[n]]};
+  } else {
+    for (uint32_t i = 0; i < s->n_vocab; i++)
+      if (usable(logits[i]) > -INFINITY) c[n++] = (candidate){.id = (nb_token)i, .logit = logits[i]};
+  }
+  return n;
+}
+
 nb_status nb_sampler_sample(nb_sampler *s, const float *logits, const nb_token *history, size_t n_history, nb_token *out, nb_error *err) {
   const nb_sampling *o = &s->options;
   candidate *c = s->c;
-  for (uint32_t i = 0; i < s->n_vocab; i++) c[i] = (candidate){.id = (nb_token)i, .logit = logits[i]};
-  for (size_t i = 0; i < s->n_bias; i++) c[s->bias[i].id].logit += s->bias[i].bias;
-  nb_status st = penalize(s, history, n_history, err);
-  if (st) return st;
-
-  size_t n = 0;
-  for (uint32_t i = 0; i < s->n_vocab; i++)
-    if (c[i].logit > -INFINITY && c[i].logit < INFINITY) c[n++] = c[i];  // drops NaN, forbidden tokens and what overflowed
+  if (s->n_bias || penalizes(o)) {
+    memcpy(s->logits, logits, s->n_vocab * sizeof *logits);
+    for (size_t i = 0; i < s->n_bias; i++) s->logits[s->bias[i].id] += s->bias[i].bias;
+    nb_status st;
+    if (penalizes(o) && (st = penalize(s, s->logits, history, n_history, err))) return st;
+    logits = s->logits;
+  }
+  const bool greedy = !(o->temperature > 0 && 1 / o->temperature < INFINITY);
+  const uint32_t best = greedy ? greatest(logits, s->n_vocab) : 0;
+  size_t n = greedy ? best < s->n_vocab : candidates(s, logits);
   if (n == 0) return nb_fail(err, NB_E_FORMAT, "the model's output holds no number; its weights are damaged or every token is forbidden");
-
-  if (!(o->temperature > 0 && 1 / o->temperature < INFINITY)) {
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
-      if (c[i].logit > c[best].logit) best = i;
-    *out = c[best].id;
+  if (greedy) {
+    *out = (nb_token)best;
     return NB_OK;
   }
-  if (o->top_k > 0) n = keep_top_k(c, n, (size_t)o->top_k);
   n = keep_typical(c, n, o->typical_p);
   n = keep_top_p(c, n, o->top_p);
   n = keep_min_p(c, n, o->min_p);
@@ -250,9 +334,6 @@ nb_status nb_sampler_sample(nb_sampler *s, const float *logits, const nb_token *
 
 // ---- log-probabilities ------------------------------------------------------------------------------------------------------
 
-// What is no number, or overflowed, counts as impossible, as it does when sampling.
-static float usable(float logit) { return logit > -INFINITY && logit < INFINITY ? logit : -INFINITY; }
-
 static double log_sum_exp(const float *logits, uint32_t n, float *max) {
   float m = -INFINITY;
   for (uint32_t i = 0; i < n; i++) m = usable(logits[i]) > m ? logits[i] : m;
@@ -269,39 +350,11 @@ double nb_logprob(const float *logits, uint32_t n_vocab, nb_token id) {
   return usable(logits[id]) > -INFINITY ? (double)(logits[id] - max) - lse : -INFINITY;
 }
 
-static bool above(const float *logits, nb_token a, nb_token b) {
-  const float x = usable(logits[a]), y = usable(logits[b]);
-  return x > y || (x == y && a < b);
-}
-
-// ids[0..n) is a heap with the least probable at its root: brings the one at i to its place.
-static void sink(const float *logits, nb_token *ids, size_t n, size_t i) {
-  const nb_token moved = ids[i];
-  for (size_t child; (child = 2 * i + 1) < n; i = child) {
-    if (child + 1 < n && above(logits, ids[child], ids[child + 1])) child++;
-    if (!above(logits, moved, ids[child])) break;
-    ids[i] = ids[child];
-  }
-  ids[i] = moved;
-}
-
 void nb_top_logprobs(const float *logits, uint32_t n_vocab, size_t k, nb_token *ids, double *logprobs) {
   if (k > n_vocab) k = n_vocab;
   if (k == 0) return;
   float max;
   const double lse = log_sum_exp(logits, n_vocab, &max);
-  for (size_t i = 0; i < k; i++) ids[i] = (nb_token)i;
-  for (size_t i = k / 2; i-- > 0;) sink(logits, ids, k, i);
-  for (uint32_t i = (uint32_t)k; i < n_vocab; i++) {
-    if (!above(logits, (nb_token)i, ids[0])) continue;
-    ids[0] = (nb_token)i;
-    sink(logits, ids, k, 0);
-  }
-  for (size_t n = k; n-- > 1;) {  // the least probable goes to the end
-    const nb_token last = ids[0];
-    ids[0] = ids[n];
-    ids[n] = last;
-    sink(logits, ids, n, 0);
-  }
+  top_ids(logits, n_vocab, k, ids);
   for (size_t j = 0; j < k; j++) logprobs[j] = usable(logits[ids[j]]) > -INFINITY ? (double)(logits[ids[j]] - max) - lse : -INFINITY;
 }

@@ -242,8 +242,55 @@ static void test_extremes(void) {
   nb_sampler_free(s);
 }
 
+static float random_float(uint32_t *state) {  // in [-1, 1)
+  *state = *state * 1664525u + 1013904223u;
+  return (float)(int32_t)*state * 0x1p-31f;
+}
+
+// Whether a token is kept by top_k, from what the words mean: fewer than k are more probable, or as probable with a lower id.
+static bool among(const float *logits, uint32_t n, uint32_t id, uint32_t k) {
+  uint32_t before = 0;
+  for (uint32_t i = 0; i < n; i++) before += isfinite(logits[i]) && (logits[i] > logits[id] || (logits[i] == logits[id] && i < id));
+  return isfinite(logits[id]) && before < k;
+}
+
+// Greedy and top_k over vocabularies that are looked through in runs, with ties, runs without a number, and some that are none.
+static void test_vocabularies_in_runs(void) {
+  static const uint32_t sizes[] = {1, 63, 64, 65, 127, 128, 200, 1000};
+  static float logits[1000];
+  uint32_t state = 9;
+  for (size_t c = 0; c < sizeof sizes / sizeof *sizes; c++) {
+    const uint32_t n = sizes[c];
+    for (int round = 0; round < 40; round++) {
+      for (uint32_t i = 0; i < n; i++) {
+        logits[i] = round % 2 ? floorf(4 * random_float(&state)) : random_float(&state);
+        const uint32_t odd = (uint32_t)(8 * fabsf(random_float(&state)));
+        if (odd == 0 || (round % 5 == 4 && i / 64 == 1)) logits[i] = i % 3 ? i % 3 == 1 ? NAN : -INFINITY : INFINITY;
+      }
+      bool any = false;
+      for (uint32_t i = 0; i < n; i++) any |= isfinite(logits[i]);
+      if (!any) continue;
+      for (uint32_t k = 0; k <= 40; k = k ? 3 * k + 1 : 1) {
+        nb_sampling o = greedy_off();
+        o.top_k = (int32_t)k;
+        if (k == 0) o.temperature = 0;
+        nb_sampler *s;
+        nb_error err;
+        CHECK(nb_sampler_new(n, &o, NULL, 0, &s, &err) == NB_OK);
+        for (int draws = 0; draws < 5; draws++) {
+          nb_token t = -1;
+          CHECK(nb_sampler_sample(s, logits, NULL, 0, &t, &err) == NB_OK);
+          CHECK(t >= 0 && (uint32_t)t < n && among(logits, n, (uint32_t)t, k ? k : 1));
+        }
+        nb_sampler_free(s);
+      }
+    }
+  }
+}
+
 int main(void) {
   test_frequencies();
+  test_vocabularies_in_runs();
   test_truncations();
   test_penalties();
   test_bias_and_bad_logits();
