@@ -51,6 +51,7 @@ static size_t alternatives_of(nb_type type, bool scalar, variant *out) {
     if (scalar) out[n++] = (variant){"scalar", type, NB_LAYOUT_ROWS, nb_matmul_any_f32_scalar};
 #ifdef NB_SIMD128
     out[n++] = (variant){"simd128", type, NB_LAYOUT_ROWS, nb_matmul_any_f32_simd128};
+    if (type == NB_TYPE_F16) out[n++] = (variant){"simd128", type, NB_LAYOUT_F16_BELOW_128, nb_matmul_any_f32_simd128};
 #endif
     return n;
   }
@@ -78,14 +79,15 @@ static void measure(nb_type type, const setting *s, const options *o, uint64_t *
   double seconds[MAX_ALTERNATIVES][MAX_TURNS];
   for (int turn = -1; turn < o->turns; turn++) {  // the first one warms up
     for (size_t i = 0; i < n; i++) {
-      const double t = one_turn(&alternatives[i], alternatives[i].layout == NB_LAYOUT_X8 ? &packed.w : &m.w, &quantized.a, y, o->turn_seconds);
+      const double t = one_turn(&alternatives[i], alternatives[i].layout == NB_LAYOUT_ROWS ? &m.w : &packed.w, &quantized.a, y, o->turn_seconds);
       if (turn >= 0) seconds[i][turn] = t;
     }
   }
+  static const char *const layouts[] = {[NB_LAYOUT_ROWS] = "rows", [NB_LAYOUT_X8] = "x8", [NB_LAYOUT_F16_BELOW_128] = "pairs"};
   for (size_t i = 0; i < n; i++) {
     qsort(seconds[i], (size_t)o->turns, sizeof(double), by_size);
     const double t = seconds[i][o->turns / 2];
-    printf("%-7s %-5s %-8s %-9s %3zu vectors %8.2f GMAC/s %7.2f GB/s\n", info->name, alternatives[i].layout == NB_LAYOUT_X8 ? "x8" : "rows", alternatives[i].name, s->name,
+    printf("%-7s %-5s %-8s %-9s %3zu vectors %8.2f GMAC/s %7.2f GB/s\n", info->name, layouts[alternatives[i].layout], alternatives[i].name, s->name,
            s->n, (double)(rows * COLS * s->n) / t * 1e-9, (double)(rows * row_bytes) / t * 1e-9);
   }
   fflush(stdout);
