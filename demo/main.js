@@ -499,9 +499,13 @@ $('starting').hidden = true
 show('talk')
 async function start() {
   const last = kept.get('conversation')
-  await openChat((last && await store.get(last)) || newChat())
-  const found = await models.start()
-  started = true
+  let found = false
+  try {
+    await openChat((last && await store.get(last)) || newChat())
+    found = await models.start()
+  } finally {
+    started = true // also where the browser refuses what it keeps: later messages must not wait for ever
+  }
   if (early) send()
   else if (!found) leave()
 }

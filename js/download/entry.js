@@ -3,6 +3,7 @@
  */
 import { NibbleError, isNibbleError } from '../errors.js'
 import { Sha256, digest } from './sha256.js'
+import { TOGETHER } from './kept.js'
 import { firstLine, line, parseJournal } from './journal.js'
 
 /**
@@ -36,8 +37,6 @@ const MOST_JOURNAL = 16 << 20
 const USED_EVERY = 60_000
 /** Bytes that the end of the machine may cost, beside those on their way. Each flush waits for the disk. */
 const FLUSH_EVERY = 4 << 20
-/** Chunks of a file that are read in one piece. */
-const TOGETHER = 8
 
 /** @param {unknown} error @param {string} name */
 export function storageError(error, name) {
@@ -213,7 +212,7 @@ export async function putFile(store, key, blob, name, chunk, { signal, onProgres
     let ahead = read(0)
     for (let at = 0; at < blob.size; at += piece) {
       const bytes = new Uint8Array(await ahead)
-      ahead = at + piece < blob.size ? read(at + piece) : Promise.resolve(new ArrayBuffer(0))
+      ahead = read(at + piece) // nothing, behind the end
       ahead.catch(() => {}) // it is waited for above, or not at all
       for (let from = 0; from < bytes.length; from += chunk) {
         if (signal?.aborted) throw new NibbleError('E_ABORTED', 'the work was cancelled', { cause: signal.reason })

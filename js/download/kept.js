@@ -19,7 +19,7 @@ import { digest } from './sha256.js'
  */
 
 /** Chunks that are read in one piece; at most three times as many are in memory. */
-const TOGETHER = 8
+export const TOGETHER = 8
 
 /**
  * Reads what is kept, checking every chunk; what the disk has damaged is mended.
