@@ -20,7 +20,7 @@ const MOST = 8 << 20
 
 /**
  * A server's route that sends a file by ranges at some bytes per second, and counts them.
- * @param {Uint8Array} bytes @param {string} path @param {number} speed
+ * @param {Uint8Array} bytes @param {string} path @param {number} speed  of each answer; may be changed for those to come
  */
 export function slowly(bytes, path, speed) {
   let sent = 0, open = 0
@@ -36,9 +36,10 @@ export function slowly(bytes, path, speed) {
         sent += piece.length
         yield piece
       }
-    })(), speed)
+    })(), route.speed)
   }
-  return { bytes, routes: { [path]: handler }, sent: () => sent, open: () => open }
+  const route = { bytes, routes: { [path]: handler }, speed, sent: () => sent, open: () => open }
+  return route
 }
 
 /** @param {number} kills @returns {Promise<{kills: number, size: number, sent: number, worst: number, sha256: string, expected: string, complaints: string[]}>}  worst: most bytes that a life has lost */
