@@ -34,8 +34,8 @@ export class Model {
     /** The conversation that completions and chat use in turn; what they have in common with the one before is not evaluated again. */
     this.main = new TokenSession(engine, ptr, this.tokenizer, options)
     this.contextLength = this.main.n_ctx
-    /** What this model is: see ModelInfo. */
-    this.info = { ...info, n_ctx: this.contextLength, n_ctx_train: info.n_ctx, variant: engine.variant, get threads() { return engine.threads }, memory: () => ({ wasm_bytes: engine.heap.byteLength }) }
+    /** What this model is: see ModelInfo. `sums`: in how many bits the relaxed variant sums products, 16 or 32, whichever is the faster here. */
+    this.info = { ...info, n_ctx: this.contextLength, n_ctx_train: info.n_ctx, variant: engine.variant, ...(engine.variant === 'relaxed' && { sums: engine.sums }), get threads() { return engine.threads }, memory: () => ({ wasm_bytes: engine.heap.byteLength }) }
     this.options = options
     /** Of the main session. */
     this.turns = new Turns()

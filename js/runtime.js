@@ -13,8 +13,12 @@ const INITIAL_PAGES = 4 * 1024 * 1024 / PAGE
 /** Some systems refuse to reserve address space for a large maximum: ask for 4 GiB, then less. */
 const MAXIMUM_PAGES = [65536, 32768, 16384, 8192]
 
-/** Milliseconds of trying each of the kernels that there is a choice of; browsers' clocks may have steps of 1. */
-const TRIAL = 2
+/**
+ * The kernels that there is a choice of take turns of so many milliseconds, and the best turn of each counts: one that nothing disturbed. Few long
+ * turns would all be disturbed where a machine is busy. Browsers' clocks may have steps of 1 ms: then a turn is the rest of such a step, and one
+ * that saw less of it than it counts looks slower, not faster.
+ */
+const TURN = 0.25, TURNS = 64
 let fasterSums = 0
 
 /** Codes of nb_status (src/base/status.h), in the order of its numbers. */
@@ -240,10 +244,10 @@ export class Engine {
   fasterSums() {
     if (fasterSums) return fasterSums
     const rates = [0, 0]
-    for (let turn = 0; turn < 10; turn++) { // the first ones run before the engine has optimised
+    for (let turn = 0; turn < TURNS; turn++) { // the first ones run before the engine has optimised
       const start = performance.now()
       let n = 0, time = 0
-      for (; time < TRIAL && n < 2000; n++) { // where clocks stand still for long, after so many
+      for (; time < TURN && n < 2000; n++) { // where clocks stand still for long, after so many
         this.call('nb_matmul_sums_work', turn & 1, 500)
         time = performance.now() - start
       }

@@ -60,11 +60,11 @@ export default {
       const decode_tps = median(decode)
       const bandwidth_gbs = decode_tps * bytesPerToken(model.info) / 1e9
       const { wasm_bytes } = model.info.memory()
-      const { sums, variant } = model.engine
-      const result = { variant, ...(variant === 'relaxed' && { sums }), threads: model.info.threads, load_s: model.load_s, prefill_tps: median(prefill), decode_tps, bandwidth_gbs, wasm_bytes,
+      const { sums, variant } = model.info
+      const result = { variant, ...(sums && { sums }), threads: model.info.threads, load_s: model.load_s, prefill_tps: median(prefill), decode_tps, bandwidth_gbs, wasm_bytes,
         prompt_tokens: prompt, gen_tokens: generated, repeat }
       if (!values.json) {
-        print(`variant ${variant}${variant === 'relaxed' ? ` (sums in ${sums} bits)` : ''}, ${result.threads} ${result.threads === 1 ? 'thread' : 'threads'}, loaded in ${result.load_s.toFixed(2)} s, ${size(wasm_bytes)} of memory\n` +
+        print(`variant ${variant}${sums ? ` (sums in ${sums} bits)` : ''}, ${result.threads} ${result.threads === 1 ? 'thread' : 'threads'}, loaded in ${result.load_s.toFixed(2)} s, ${size(wasm_bytes)} of memory\n` +
           `prefill ${result.prefill_tps.toFixed(1)} tokens/s (${prompt} tokens)\n` +
           `decode  ${decode_tps.toFixed(1)} tokens/s (${generated} tokens; ${bandwidth_gbs.toFixed(2)} GB/s of weights)\n`)
       }

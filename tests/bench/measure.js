@@ -19,7 +19,7 @@ export const tokenIds = (n, from) => Array.from({ length: n }, (_, i) => 5 + (fr
 /**
  * @param {(source: any, options: any) => Promise<any>} load  of nibble-llm or nibble-llm/web
  * @param {any} source @param {Task} task @param {object} [options]  more of them for load
- * @returns {Promise<Speed & {variant: string, threads: number, wasm_bytes: number}>}
+ * @returns {Promise<Speed & {variant: string, sums?: 16 | 32, threads: number, wasm_bytes: number}>}
  */
 export async function measure(load, source, { prompt, generated, threads, variant }, options = {}) {
   const model = await load(source, { ...options, threads, ...(variant && { variant }), contextLength: prompt + generated + 1 })
@@ -32,7 +32,7 @@ export async function measure(load, source, { prompt, generated, threads, varian
     }
     await run(tokenIds(Math.min(64, prompt), 1), Math.min(9, generated + 1))
     const { prefill_tps, decode_tps, tokens } = await run(tokenIds(prompt, 2), generated + 1)
-    return { load_s: model.load_s, prefill_tps, decode_tps, variant: model.info.variant, threads: model.info.threads ?? threads, wasm_bytes: model.info.memory().wasm_bytes, tokens: tokens.slice(0, 8) }
+    return { load_s: model.load_s, prefill_tps, decode_tps, variant: model.info.variant, sums: model.info.sums, threads: model.info.threads ?? threads, wasm_bytes: model.info.memory().wasm_bytes, tokens: tokens.slice(0, 8) }
   } finally {
     await model.dispose()
   }
