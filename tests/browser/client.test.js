@@ -246,7 +246,7 @@ test('everything else of the interface', async () => {
     eog: [tokenizer.isEog(tokenizer.eos), tokenizer.isEog(ids[0])],
     specials: tokenizer.specials(),
     n_vocab: tokenizer.n_vocab,
-    info: JSON.parse(JSON.stringify({ ...model.info, variant: '', threads: 0 })), // both depend on the machine
+    info: JSON.parse(JSON.stringify({ ...model.info, variant: '', sums: 0, threads: 0 })), // all three depend on the machine
     contextLength: model.contextLength,
   }
   const { memory_estimate, ...header } = await estimate(bytes, { contextLength: 128 })
@@ -269,7 +269,7 @@ test('everything else of the interface', async () => {
       eog: [await tokenizer.isEog(tokenizer.eos), await tokenizer.isEog(ids[0])],
       specials: await tokenizer.specials(),
       n_vocab: tokenizer.n_vocab,
-      info: JSON.parse(JSON.stringify({ ...model.info, variant: '', threads: 0 })), // both depend on the machine
+      info: JSON.parse(JSON.stringify({ ...model.info, variant: '', sums: 0, threads: 0 })), // all three depend on the machine
       contextLength: model.contextLength,
     }
     const memory = model.info.memory().wasm_bytes
