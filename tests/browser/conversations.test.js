@@ -132,7 +132,7 @@ describe('conversations', () => {
       const now = performance.now.bind(performance), start = now()
       performance.now = () => start + (now() - start) * 50
     })
-    await settings(page, { max_tokens: '1500', temperature: '1' })
+    await settings(page, { max_tokens: '1500', temperature: '0' })
     await send(page, 'Write a story about a young girl who finds a magical book in the forest.')
     await until(async () => ((await stored(page))[0]?.turns[1]?.content.length ?? 0) > 20, 'a part of the answer is kept')
     await page.reload()

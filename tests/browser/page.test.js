@@ -203,11 +203,14 @@ describe('talking', () => {
     await settings(page, { ...Object.fromEntries(Object.entries(sampling).map(([name, value]) => [name, String(value)])), system: 'Be <b>brief</b>.' })
     await page.evaluate(() => {
       const seen = /** @type {any} */ (window).seen = new Set()
-      new MutationObserver(() => seen.add(document.querySelector('.assistant .body')?.textContent?.length)).observe(document.body, { subtree: true, characterData: true, childList: true })
+      new MutationObserver(() => {
+        seen.add(document.querySelector('.assistant .body')?.textContent?.length)
+        if (document.getElementById('stop')?.checkVisibility()) /** @type {any} */ (window).stoppable = true
+      }).observe(document.body, { subtree: true, characterData: true, childList: true })
     })
     const canary = 'Hello <img src=x onerror=alert(1)> & <script>alert(2)</script>'
     await send(page, canary)
-    await page.waitForSelector('#stop:not([hidden])')
+    await until(async () => /tokens/.test(await lastNote(page)), 'the answer')
     await idle(page)
     const model = await load(chatModel)
     const wanted = await model.chat.completions.create({ messages: [{ role: 'system', content: 'Be <b>brief</b>.' }, { role: 'user', content: canary }], ...sampling })
@@ -216,6 +219,7 @@ describe('talking', () => {
     assert.equal(await page.locator('.user .body').textContent(), canary)
     assert.equal(await page.evaluate(() => document.querySelector('.user .body')?.childElementCount), 0)
     assert.ok(await page.evaluate(() => /** @type {any} */ (window).seen.size) > 2, 'it came in pieces')
+    assert.equal(await page.evaluate(() => /** @type {any} */ (window).stoppable), true)
     assert.match(await lastNote(page), new RegExp(`^${wanted.usage.completion_tokens} tokens · [\\d,.]+ tokens/s · prompt: ${wanted.usage.prompt_tokens} tokens in .* · seed 5`))
     assert.deepEqual(complaints, [])
     await close()
