@@ -13,14 +13,6 @@ const INITIAL_PAGES = 4 * 1024 * 1024 / PAGE
 /** Some systems refuse to reserve address space for a large maximum: ask for 4 GiB, then less. */
 const MAXIMUM_PAGES = [65536, 32768, 16384, 8192]
 
-/**
- * The kernels that there is a choice of take turns of so many milliseconds, and the best turn of each counts: one that nothing disturbed. Few long
- * turns would all be disturbed where a machine is busy. Browsers' clocks may have steps of 1 ms: then a turn is the rest of such a step, and one
- * that saw less of it than it counts looks slower, not faster.
- */
-const TURN = 0.25, TURNS = 64
-let fasterSums = 0
-
 /** Codes of nb_status (src/base/status.h), in the order of its numbers. */
 const STATUS_CODES = /** @type {const} */ ([
   'OK', 'E_FORMAT', 'E_UNSUPPORTED', 'E_TRUNCATED', 'E_NOMEM', 'E_CONTEXT', 'E_ARGUMENT', 'E_INTEGRITY',
@@ -174,7 +166,7 @@ export class Engine {
       throw new NibbleError('E_UNSUPPORTED', 'the .wasm file and the JavaScript are of different versions; build or deploy both together')
     }
     this.variant = /** @type {string} */ (this.heap.cstring(this.ptr('nbw_variant')))
-    this.sums = this.call('nb_matmul_sums_in_32', 0) && this.fasterSums() === 32 && this.call('nb_matmul_sums_in_32', 1) ? 32 : 16
+    this.sums = this.call('nb_matmul_sums_in_32_faster') && this.call('nb_matmul_sums_in_32', 1) ? 32 : 16
     this.error = this.alloc(this.call('nbw_error_bytes'))
     /** 128 bytes, 8-byte aligned, for results passed through pointers; overwritten by the next call that uses it. */
     this.out = this.alloc(128)
@@ -238,24 +230,6 @@ export class Engine {
   useThreads(n) {
     this.call('nb_team_use', this.team, n)
     this.threads = n
-  }
-
-  /** In how many bits the relaxed variant sums products fastest on this machine (nb_matmul_sums_in_32): found once, in some milliseconds. */
-  fasterSums() {
-    if (fasterSums) return fasterSums
-    const rates = [0, 0]
-    for (let turn = 0; turn < TURNS; turn++) { // the first ones run before the engine has optimised
-      const start = performance.now()
-      let n = 0, time = 0
-      for (; time < TURN && n < 2000; n++) {
-        this.call('nb_matmul_sums_work', turn & 1, 500)
-        time = performance.now() - start
-      }
-      if (time === 0) return fasterSums = 16 // the clock stands still for so long that it tells nothing
-      rates[turn & 1] = Math.max(rates[turn & 1], n / time)
-    }
-    // The whole kernel does less besides when it sums in 32 bits: where these instructions alone are 1.13 times as fast (x64 with AVX-VNNI), prompts gain 25 to 45 %.
-    return fasterSums = rates[1] > rates[0] ? 32 : 16
   }
 
   /** Gives up the instance: its memory is freed with the last reference to it. Returns what every later call throws. */

@@ -29,7 +29,14 @@ static nb_matmul_fn *x8_kernel = nb_matmul_x8_relaxed;
 bool nb_matmul_sums_in_32(bool on) {
 #if defined(NB_RELAXED)
   if (!nb_x8_relaxed_i32_works()) return false;
-  x8_kernel = on ? nb_matmul_x8_relaxed_i32 : nb_matmul_x8_relaxed;
+  x8_kernel = nb_matmul_x8_relaxed;
+  if (on) {
+    switch (nb_x8_relaxed_i32_bytes()) {
+      case NB_X8_SIGNED_BYTES: x8_kernel = nb_matmul_x8_relaxed_i32_signed; break;
+      case NB_X8_UNSIGNED_BYTES: x8_kernel = nb_matmul_x8_relaxed_i32_unsigned; break;
+      case NB_X8_NO_BYTES: x8_kernel = nb_matmul_x8_relaxed_i32; break;
+    }
+  }
   return true;
 #else
   (void)on;
@@ -37,12 +44,11 @@ bool nb_matmul_sums_in_32(bool on) {
 #endif
 }
 
-int32_t nb_matmul_sums_work(bool in_32, uint32_t n) {
+bool nb_matmul_sums_in_32_faster(void) {
 #if defined(NB_RELAXED)
-  return nb_x8_relaxed_work(in_32, n);
+  return nb_x8_relaxed_i32_works() && nb_x8_relaxed_i32_bytes() != NB_X8_NO_BYTES;
 #else
-  (void)in_32, (void)n;
-  return 0;
+  return false;
 #endif
 }
 

@@ -19,8 +19,8 @@
 
 typedef enum nb_layout {
   NB_LAYOUT_ROWS = 0,  // as in the file: row after row of blocks
-  NB_LAYOUT_X8 = 1,    // groups of 8 rows interleaved, same bytes in all (see pack.h); the last rows % 8 rows as in the file
-  NB_LAYOUT_F16_BELOW_128 = 2,  // F16, finite and below 128 in magnitude: other exponents, pairs of rows interleaved (see pack.h)
+  NB_LAYOUT_X8 = 1,    // blocks whose halves are below 128: groups of 8 rows interleaved (see pack.h); the last rows % 8 rows as in the file
+  NB_LAYOUT_F16_BELOW_128 = 2,  // F16 below 128: other exponents, pairs of rows interleaved (see pack.h)
 } nb_layout;
 
 typedef struct nb_matrix {
@@ -36,10 +36,11 @@ typedef struct nb_matrix {
 nb_layout nb_pack_layout(nb_type type, size_t rows, size_t cols);
 size_t nb_pack_group_rows(nb_layout layout);  // rows of one window: 1, 2 or 8
 // Rearranges one window of nb_pack_group_rows rows in place. scratch has the size of the window and may not overlap it. False, with the
-// window as it was, where the layout cannot hold its numbers: the matrix stays in NB_LAYOUT_ROWS, and windows packed before are unpacked.
+// window as it was, where it holds halves of 128 and more, infinities or NaN: the matrix stays in NB_LAYOUT_ROWS, where such a rarity is
+// slow, and windows packed before are unpacked.
 bool nb_pack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *window, uint8_t *scratch);
-// Undoes nb_pack_group in NB_LAYOUT_F16_BELOW_128, the only one that can refuse numbers.
-void nb_unpack_group(size_t row_bytes, uint8_t *window, uint8_t *scratch);
+// Undoes nb_pack_group.
+void nb_unpack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *window, uint8_t *scratch);
 
 // y[cols] = row `row` of w as floats, exactly as the format defines it, from any layout.
 void nb_dequantize_row(const nb_matrix *w, size_t row, float *y);
@@ -84,11 +85,12 @@ void nb_quantize_act(nb_act *a, const float *x);
 // i += i+8, i += i+4, (0+2)+(1+3).
 void nb_matmul(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1);
 
-// Relaxed SIMD has two kernels for packed weights, whose products are first summed in 16 bits (the default: best on x64) or in 32 bits
-// (best on machines that have that as one instruction: arm64 with DOTPROD, x64 with AVX-VNNI). Results are the same; whoever has a clock
-// times n rounds of the instructions of either, and chooses between passes. Returns false, and changes nothing, where there is no choice.
+// Relaxed SIMD has two kernels for packed weights, whose products are first summed in 16 bits (the default) or in 32. Results are the
+// same; the choice is made between passes. Returns false, and changes nothing, where there is no choice.
 bool nb_matmul_sums_in_32(bool on);
-int32_t nb_matmul_sums_work(bool in_32, uint32_t n);  // the result means nothing
+// Whether 32 bits are the faster ones here: on machines that have them as one instruction (x64 with AVX-VNNI, arm64 with DOTPROD). What it
+// does with bytes of 128 and more tells them from the others.
+bool nb_matmul_sums_in_32_faster(void);
 
 // ---- element by element, and rows -------------------------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "unpack.h"
+
 #define NIBBLES 0x0f0f0f0fu
 #define ONES 0x01010101u
 #define TWOS 0x03030303u
@@ -16,10 +18,32 @@ static uint8_t *word_at(uint8_t *part, size_t g, size_t r) { return part + 32 * 
 
 static uint32_t word_of(const uint8_t *part, size_t g, size_t r) { return load32(part + 32 * g + 4 * r); }
 
+// ---- halves ---------------------------------------------------------------------------------------------------------------------
+
+#define HALF_128 0x5800u   // 128 as a half
+#define HALF_NORMAL 0x400u // the smallest half that is not subnormal
+#define TEN_EXPONENTS 0x2800u
+
+static uint16_t below_128(uint16_t h) {
+  const uint32_t sign = h & 0x8000u, magnitude = h & 0x7fffu;
+  if (magnitude == 0) return h;
+  if (magnitude >= HALF_NORMAL) return (uint16_t)(h + TEN_EXPONENTS);
+  uint32_t top = 9;  // highest bit
+  while (!(magnitude >> top)) top--;
+  return (uint16_t)(sign | (top + 1) << 10 | (magnitude << (10 - top) & 0x3ffu));
+}
+
+static uint16_t from_below_128(uint16_t code) { return nb_f32_to_f16(nb_below_128_to_f32(code)); }
+
+static bool is_below_128(uint16_t h) { return (h & 0x7fffu) < HALF_128; }
+
 // ---- the parts, one row at a time: put_ writes the packed form, take_ the file's ----------------------------------------------
 
-static void put_half(uint8_t *to, const void *half, size_t r) { memcpy(to + 2 * r, half, 2); }
-static void take_half(void *half, const uint8_t *from, size_t r) { memcpy(half, from + 2 * r, 2); }
+static uint16_t load16(const void *p) { uint16_t v; memcpy(&v, p, 2); return v; }
+static void store16(void *p, uint16_t v) { memcpy(p, &v, 2); }
+
+static void put_half(uint8_t *to, const void *half, size_t r) { store16(to + 2 * r, below_128(load16(half))); }
+static void take_half(void *half, const uint8_t *from, size_t r) { store16(half, from_below_128(load16(from + 2 * r))); }
 
 // Nibbles that the file pairs as the layout does.
 static void put_nibbles(uint8_t *to, const uint8_t qs[16], size_t r) {
@@ -179,6 +203,11 @@ static void take_scales_iq4_xs(nb_block_iq4_xs *b, const uint8_t *from, size_t r
 #define NIBBLES_K5 (NB_X8_FIFTHS + NB_X8_NIBBLES)
 #define PREFIX_K4 (HALF_2 + 2 * NB_X8_SIXES)
 
+static bool halves_fit(nb_type type, const uint8_t *block) {
+  const size_t d = type == NB_TYPE_Q6_K ? offsetof(nb_block_q6_k, d) : 0;
+  return is_below_128(load16(block + d)) && (!nb_has_mins(type) || is_below_128(load16(block + 2)));
+}
+
 // Row r's block into a packed one.
 static void put_block(nb_type type, uint8_t *to, const void *block, size_t r) {
   put_half(to, block, r);  // every type but Q6_K begins with d, and where it has a second half, that is next
@@ -294,26 +323,13 @@ static void take_block(nb_type type, void *block, const uint8_t *from, size_t r)
   }
 }
 
-// ---- halves ---------------------------------------------------------------------------------------------------------------------
-
-#define HALF_128 0x5800u   // 128 as a half
-#define HALF_NORMAL 0x400u // the smallest half that is not subnormal
-#define TEN_EXPONENTS 0x2800u
-
-static uint16_t below_128(uint16_t h) {
-  const uint32_t sign = h & 0x8000u, magnitude = h & 0x7fffu;
-  if (magnitude == 0) return h;
-  if (magnitude >= HALF_NORMAL) return (uint16_t)(h + TEN_EXPONENTS);
-  uint32_t top = 9;  // highest bit
-  while (!(magnitude >> top)) top--;
-  return (uint16_t)(sign | (top + 1) << 10 | (magnitude << (10 - top) & 0x3ffu));
-}
+// ---- rows of halves -------------------------------------------------------------------------------------------------------------
 
 static bool pack_below_128(uint16_t *window, size_t cols, uint16_t *file) {
   const size_t n = NB_BELOW_128_ROWS * cols;
   uint32_t greatest = 0;
   for (size_t i = 0; i < n; i++) greatest = (window[i] & 0x7fffu) > greatest ? window[i] & 0x7fffu : greatest;
-  if (greatest >= HALF_128) return false;
+  if (!is_below_128((uint16_t)greatest)) return false;
   memcpy(file, window, n * sizeof *file);
   for (size_t row = 0; row < NB_BELOW_128_ROWS; row++) {
     const uint16_t *from = file + row * cols;
@@ -355,6 +371,9 @@ bool nb_pack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *wi
   if (layout == NB_LAYOUT_F16_BELOW_128) return pack_below_128((uint16_t *)window, row_bytes / 2, (uint16_t *)scratch);
   const size_t block_bytes = nb_type_get(type)->block_bytes;
   assert(nb_x8_exists(type) && layout == NB_LAYOUT_X8 && row_bytes % block_bytes == 0);
+  for (size_t at = 0; at < row_bytes * NB_X8_ROWS; at += block_bytes) {
+    if (!halves_fit(type, window + at)) return false;
+  }
   memcpy(scratch, window, row_bytes * NB_X8_ROWS);
   memset(window, 0, row_bytes * NB_X8_ROWS);
   for (size_t at = 0; at < row_bytes; at += block_bytes) {
@@ -363,12 +382,19 @@ bool nb_pack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *wi
   return true;
 }
 
-void nb_unpack_group(size_t row_bytes, uint8_t *window, uint8_t *scratch) {
-  const size_t cols = row_bytes / 2;
-  uint16_t *file = (uint16_t *)window;
-  memcpy(scratch, window, NB_BELOW_128_ROWS * row_bytes);
-  for (size_t i = 0; i < NB_BELOW_128_ROWS * cols; i++) {
-    file[i] = nb_f32_to_f16(nb_below_128_to_f32(((const uint16_t *)scratch)[nb_below_128_at(cols, i / cols, i % cols)]));
+void nb_unpack_group(nb_type type, nb_layout layout, size_t row_bytes, uint8_t *window, uint8_t *scratch) {
+  if (layout == NB_LAYOUT_ROWS) return;
+  memcpy(scratch, window, nb_pack_group_rows(layout) * row_bytes);
+  if (layout == NB_LAYOUT_F16_BELOW_128) {
+    const size_t cols = row_bytes / 2;
+    for (size_t i = 0; i < NB_BELOW_128_ROWS * cols; i++) {
+      ((uint16_t *)window)[i] = from_below_128(((const uint16_t *)scratch)[nb_below_128_at(cols, i / cols, i % cols)]);
+    }
+    return;
+  }
+  const size_t block_bytes = nb_type_get(type)->block_bytes;
+  for (size_t at = 0; at < row_bytes; at += block_bytes) {
+    for (size_t r = 0; r < NB_X8_ROWS; r++) take_block(type, window + r * row_bytes + at, scratch + at * NB_X8_ROWS, r);
   }
 }
 

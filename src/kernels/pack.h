@@ -1,15 +1,18 @@
 // The layouts that weights have in memory. Kernels and pack.c share this description.
 //
-// NB_LAYOUT_F16_BELOW_128: halves whose exponent counts from 25 instead of 15, so that they hold magnitudes from 2^-24 to below 128, all of
-// them normalised: exponent 0 means zero. Widening takes a shift and one multiplication, and what a subnormal half stands for is no
-// subnormal float on the way, which processors are slow with. 8 columns of a row and the same of the next row take turns, so that kernels
-// which take two rows read memory from one end to the other; columns beyond the last 8 follow, one row after the other. A last row
-// without a partner stays as it is in the file.
+// Halves in both have an exponent that counts from 25 instead of 15, so that they hold magnitudes from 2^-24 to below 128, all of them
+// normalised: exponent 0 means zero. Widening takes a shift and one multiplication, and what a subnormal half stands for is no subnormal
+// float on the way, which processors are slow with. Matrices with other halves, which is what broken files have, stay as they are.
+//
+// NB_LAYOUT_F16_BELOW_128: 8 columns of a row and the same of the next row take turns, so that kernels which take two rows read memory
+// from one end to the other; columns beyond the last 8 follow, one row after the other. A last row without a partner stays as it is in
+// the file.
 //
 // NB_LAYOUT_X8, 8 interleaved rows:
 //
-// The rows beyond the last whole group stay as they are in the file. A group of 8 rows keeps its bytes: where 8 rows of blocks lay one after the other, there lie packed blocks, one for each column of
-// blocks, each made of 8 blocks of the file and as large as they. Its parts, in order:
+// The rows beyond the last whole group stay as they are in the file. A group of 8 rows keeps its size: where 8 rows of blocks lay one
+// after the other, there lie packed blocks, one for each column of blocks, each made of 8 blocks of the file and as large as they. Its
+// parts, in order:
 //
 //     Q4_0, IQ4_NL   d, nibbles                        Q4_K     d, dmin, sixes of the scales, sixes of the minimums, 8 x nibbles
 //     Q4_1           d, m, nibbles                     Q5_K     the same with 8 x (fifths, nibbles)
@@ -47,7 +50,7 @@
 
 bool nb_x8_exists(nb_type type);
 
-// Moved to a float's place, exponent and mantissa of a number in NB_LAYOUT_F16_BELOW_128 are 2^-102 of it.
+// Moved to a float's place, exponent and mantissa of such a half are 2^-102 of it.
 #define NB_BELOW_128_FACTOR 0x1p102f
 
 #define NB_BELOW_128_ROWS 2

@@ -78,6 +78,21 @@ NB_INLINE v128_t nb_relaxed_dot_add(v128_t a, v128_t w, v128_t sums) {
 }
 #endif
 
+#ifdef NB_RELAXED
+// The same where w is any byte, for machines that take it as what `is_signed` says and do not clamp (nb_x8_relaxed_i32_bytes).
+NB_INLINE v128_t nb_relaxed_dot_add_bytes(v128_t a, v128_t w, v128_t sums, bool is_signed) {
+#if defined(__wasm_relaxed_simd__)
+  (void)is_signed;
+  return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(a, w, sums);
+#else
+  const v128_t w0 = is_signed ? wasm_i16x8_extend_low_i8x16(w) : wasm_u16x8_extend_low_u8x16(w);
+  const v128_t w8 = is_signed ? wasm_i16x8_extend_high_i8x16(w) : wasm_u16x8_extend_high_u8x16(w);
+  const v128_t s0 = wasm_i32x4_dot_i16x8(wasm_i16x8_extend_low_i8x16(a), w0), s8 = wasm_i32x4_dot_i16x8(wasm_i16x8_extend_high_i8x16(a), w8);
+  return wasm_i32x4_add(sums, wasm_i32x4_add(wasm_i32x4_shuffle(s0, s8, 0, 2, 4, 6), wasm_i32x4_shuffle(s0, s8, 1, 3, 5, 7)));
+#endif
+}
+#endif
+
 // ---- sums and conversions -------------------------------------------------------------------------------------------------------
 
 // The sums over the lanes of four vectors, in the lanes of one. Integers.
@@ -114,12 +129,6 @@ NB_INLINE v128_t nb_f32x4_of_high_halves(v128_t h) {
   return wasm_v128_or(wasm_v128_bitselect(small, normal, wasm_i32x4_lt(magnitude, wasm_i32x4_splat(0x04000000))), sign);
 }
 
-// Whether a half of two vectors is subnormal or zero: then the fast way, moving the bits and multiplying by 2^112, is a slow one.
-NB_INLINE bool nb_any_small_half(v128_t a, v128_t b) {
-  const v128_t magnitude = wasm_u16x8_min(wasm_i16x8_shl(a, 1), wasm_i16x8_shl(b, 1));
-  return wasm_v128_any_true(wasm_u16x8_lt(magnitude, wasm_i16x8_splat(0x800)));
-}
-
 // Halves 0..3 and 4..7 of a vector of 8.
 NB_INLINE v128_t nb_f32x4_of_halves_low(v128_t h) {
   return nb_f32x4_of_high_halves(wasm_i16x8_shuffle(wasm_i16x8_const(0, 0, 0, 0, 0, 0, 0, 0), h, 0, 8, 1, 9, 2, 10, 3, 11));
@@ -127,12 +136,6 @@ NB_INLINE v128_t nb_f32x4_of_halves_low(v128_t h) {
 
 NB_INLINE v128_t nb_f32x4_of_halves_high(v128_t h) {
   return nb_f32x4_of_high_halves(wasm_i16x8_shuffle(wasm_i16x8_const(0, 0, 0, 0, 0, 0, 0, 0), h, 4, 12, 5, 13, 6, 14, 7, 15));
-}
-
-// 8 halves to floats: the way where one is small, which is rare and not worth its code everywhere.
-static __attribute__((noinline, unused)) void nb_widen_small_halves(v128_t h, float out[8]) {
-  wasm_v128_store(out, nb_f32x4_of_halves_low(h));
-  wasm_v128_store(out + 4, nb_f32x4_of_halves_high(h));
 }
 
 // One half scale from each of four places.

@@ -29,12 +29,17 @@ nb_matmul_fn nb_matmul_q3_k_q8_simd128, nb_matmul_q3_k_q8_relaxed;
 
 // NB_LAYOUT_X8: every type that has it, with the activations of the type; whole groups of rows only
 nb_matmul_fn nb_matmul_x8_simd128, nb_matmul_x8_relaxed, nb_matmul_x8_relaxed_i32;
+// The last with codes of 8 bits as one operand; for machines of this sort.
+nb_matmul_fn nb_matmul_x8_relaxed_i32_signed, nb_matmul_x8_relaxed_i32_unsigned;
 
 // Whether the engine computes the instruction of nb_matmul_x8_relaxed_i32 as it must. V8 did not while relaxed SIMD was an experiment
 // (seen in Node 20).
 bool nb_x8_relaxed_i32_works(void);
-// Rounds of the instructions of one or the other relaxed variant, for whoever has a clock. The result means nothing.
-int32_t nb_x8_relaxed_work(bool sums_in_32, uint32_t n);
+// What it does with bytes of 128 and more as its second operand, which WebAssembly leaves to the machine, the same in all of an
+// environment: x64 with AVX-VNNI takes them as they are, arm64 as signed; x64 without clamps sums of two to 16 bits on the way, so that
+// there is no use for them.
+typedef enum nb_relaxed_bytes { NB_X8_NO_BYTES, NB_X8_SIGNED_BYTES, NB_X8_UNSIGNED_BYTES } nb_relaxed_bytes;
+nb_relaxed_bytes nb_x8_relaxed_i32_bytes(void);
 
 // ---- the rest -----------------------------------------------------------------------------------------------------------------
 

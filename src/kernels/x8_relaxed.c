@@ -77,7 +77,7 @@ NB_INLINE void stretch_sums(const nb_x8_format *f, const nb_x8_constants *k, con
   }
 }
 
-#define VARIANT ((nb_x8_variant){stretch_sums, spread, true})
+#define VARIANT ((nb_x8_variant){stretch_sums, spread, NB_IN_PLANES})
 NB_X8_MATMUL(nb_matmul_x8_relaxed, VARIANT)
 
 #else

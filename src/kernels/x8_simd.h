@@ -9,8 +9,6 @@
 // A stretch is what shares a scale: 32 columns, 16 for Q6_K. A block is one stretch or, in blocks of 256, 8 or 16 of them, whose sums
 // are multiplied with their scales as integers; then the one float step of the block follows. Codes are unsigned: what they are too
 // large by is taken off at the end, by the sums of the activations.
-//
-// Half scales are widened here without regard to infinities and NaN. Where a group has one, it is computed again by the specification.
 #ifndef NB_KERNELS_X8_SIMD_H
 #define NB_KERNELS_X8_SIMD_H
 
@@ -46,8 +44,9 @@ typedef struct nb_x8 {
 typedef struct nb_x8_constants {
   v128_t low, sixteen, top2;          // bytes 0x0f, 0x10, 0xc0
   v128_t even_bytes;                  // 0x00ff in 16 bits
-  v128_t magnitude, half_bits, two112;  // for halves
+  v128_t half_bits, half_factor;      // for halves
   v128_t table, table_high;           // IQ4: the table plus 128, or its low and high nibbles
+  v128_t flip, offset;                // NB_BYTES: what makes codes signed or leaves them, and masks the offset that they then have or not
 } nb_x8_constants;
 
 NB_INLINE v128_t nb_x8_kept(const void *p) {
@@ -58,31 +57,30 @@ NB_INLINE v128_t nb_x8_kept(const void *p) {
 #define NB_X16(b) {b, b, b, b, b, b, b, b, b, b, b, b, b, b, b, b}
 #define NB_IQ4_PLUS_128 {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241}
 
-NB_INLINE nb_x8_constants nb_x8_constants_of(bool table_in_nibbles) {
+// How a variant takes codes of 8 bits: in two planes of 4, whole as the layout has them, or whole as a relaxed dot product wants them.
+typedef enum nb_x8_eight { NB_IN_PLANES, NB_IN_16_BITS, NB_BYTES } nb_x8_eight;
+
+NB_INLINE nb_x8_constants nb_x8_constants_of(nb_x8_eight eight, bool is_signed) {
+  const bool table_in_nibbles = eight == NB_IN_PLANES;
   static const uint8_t low[16] = NB_X16(0x0f), sixteen[16] = NB_X16(0x10), top2[16] = NB_X16(0xc0), table[16] = NB_IQ4_PLUS_128;
   static const uint16_t even_bytes[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-  static const uint16_t magnitude[8] = {0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff, 0x7fff};
   static const uint32_t half_bits[4] = {0x8fffffff, 0x8fffffff, 0x8fffffff, 0x8fffffff};
-  static const float two112[4] = {0x1p112f, 0x1p112f, 0x1p112f, 0x1p112f};
+  static const float half_factor[4] = {NB_BELOW_128_FACTOR, NB_BELOW_128_FACTOR, NB_BELOW_128_FACTOR, NB_BELOW_128_FACTOR};
   const v128_t all = nb_x8_kept(table), nibbles = nb_x8_kept(low);
   return (nb_x8_constants){
       .low = nibbles, .sixteen = nb_x8_kept(sixteen), .top2 = nb_x8_kept(top2), .even_bytes = nb_x8_kept(even_bytes),
-      .magnitude = nb_x8_kept(magnitude), .half_bits = nb_x8_kept(half_bits), .two112 = nb_x8_kept(two112),
+      .half_bits = nb_x8_kept(half_bits), .half_factor = nb_x8_kept(half_factor),
       .table = table_in_nibbles ? wasm_v128_and(all, nibbles) : all, .table_high = wasm_v128_and(wasm_u16x8_shr(all, 4), nibbles),
+      .flip = wasm_i8x16_splat(is_signed ? -128 : 0), .offset = wasm_i32x4_splat(is_signed ? 0 : -1),
   };
 }
 
-// 8 finite halves to floats.
+// 8 halves of the layout to floats.
 NB_INLINE nb_x8 nb_x8_halves(v128_t h, const nb_x8_constants *k) {
-  if (nb_any_small_half(h, h)) {
-    float f[8];
-    nb_widen_small_halves(h, f);
-    return (nb_x8){wasm_v128_load(f), wasm_v128_load(f + 4)};
-  }
   const v128_t zero = wasm_i32x4_const(0, 0, 0, 0);
   const v128_t h0 = wasm_i16x8_shuffle(zero, h, 0, 8, 1, 9, 2, 10, 3, 11), h4 = wasm_i16x8_shuffle(zero, h, 4, 12, 5, 13, 6, 14, 7, 15);
-  return (nb_x8){wasm_f32x4_mul(wasm_v128_and(wasm_i32x4_shr(h0, 3), k->half_bits), k->two112),
-                 wasm_f32x4_mul(wasm_v128_and(wasm_i32x4_shr(h4, 3), k->half_bits), k->two112)};
+  return (nb_x8){wasm_f32x4_mul(wasm_v128_and(wasm_i32x4_shr(h0, 3), k->half_bits), k->half_factor),
+                 wasm_f32x4_mul(wasm_v128_and(wasm_i32x4_shr(h4, 3), k->half_bits), k->half_factor)};
 }
 
 // ---- stretches to codes -----------------------------------------------------------------------------------------------------------
@@ -92,7 +90,7 @@ typedef struct nb_x8_codes {
   nb_x8 a, b;
 } nb_x8_codes;
 
-// Codes of more than 7 bits do not fit the relaxed dot products, and are taken as planes of 4 bits: NB_LOW, NB_HIGH, or whole.
+// Codes of more than 7 bits do not fit the relaxed dot products of every machine, and are taken as planes of 4 bits: NB_LOW, NB_HIGH, or whole.
 typedef enum nb_x8_plane { NB_LOW = 0, NB_HIGH = 1, NB_WHOLE = 2 } nb_x8_plane;
 
 typedef nb_x8_codes nb_x8_decode_fn(const uint8_t *stretch, int g, nb_x8_plane plane, const nb_x8_constants *k);
@@ -204,8 +202,14 @@ typedef nb_x8 nb_x8_spread_fn(v128_t scales);
 typedef struct nb_x8_variant {
   nb_x8_stretch_fn *stretch;
   nb_x8_spread_fn *spread;
-  bool planes;  // codes of 8 bits are taken in planes of 4
+  nb_x8_eight eight;
 } nb_x8_variant;
+
+// What the codes are too large by, times the sum of the activations.
+NB_INLINE v128_t nb_x8_offset(const nb_x8_variant *v, const nb_x8_format *f, const nb_x8_constants *k, v128_t sum) {
+  const v128_t offset = wasm_i32x4_shl(sum, (uint32_t)f->offset_shift);
+  return f->bits == 8 && v->eight == NB_BYTES ? wasm_v128_and(offset, k->offset) : offset;
+}
 
 // ---- tiles ----------------------------------------------------------------------------------------------------------------------------
 
@@ -216,14 +220,11 @@ typedef struct nb_x8_vectors {
   const float *d[4];
 } nb_x8_vectors;
 
-NB_INLINE v128_t nb_x8_i16_splat2(const int16_t *pair) { return wasm_v128_load32_splat(pair); }
-
 // Blocks of one stretch.
-NB_INLINE v128_t nb_x8_tile32(const nb_x8_variant *v, const nb_x8_format *f, const nb_x8_constants *k, const uint8_t *group, size_t blocks, nb_x8_vectors a,
+NB_INLINE void nb_x8_tile32(const nb_x8_variant *v, const nb_x8_format *f, const nb_x8_constants *k, const uint8_t *group, size_t blocks, nb_x8_vectors a,
                               size_t nt, nb_x8 acc[4]) {
   static const int16_t ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
   const v128_t one = nb_x8_kept(ones), zero = wasm_i32x4_const(0, 0, 0, 0);
-  v128_t greatest = zero;
   for (size_t t = 0; t < nt; t++) acc[t] = (nb_x8){zero, zero};
   for (size_t b = 0; b < blocks; b++, group += f->block_bytes) {
     nb_x8 total[4];
@@ -233,20 +234,12 @@ NB_INLINE v128_t nb_x8_tile32(const nb_x8_variant *v, const nb_x8_format *f, con
       q[t] = a.q[t] + 32 * b;
     }
     v->stretch(f, k, group + f->prefix_bytes, q, nt, total[0], total);
-    const v128_t halves = wasm_v128_load(group);
-    const nb_x8 d = nb_x8_halves(halves, k);
-    greatest = wasm_u16x8_max(greatest, wasm_v128_and(halves, k->magnitude));
-    nb_x8 m = d;
-    if (f->mins) {
-      const v128_t second = wasm_v128_load(group + NB_X8_HALVES);
-      m = nb_x8_halves(second, k);
-      greatest = wasm_u16x8_max(greatest, wasm_v128_and(second, k->magnitude));
-    }
+    const nb_x8 d = nb_x8_halves(wasm_v128_load(group), k), m = f->mins ? nb_x8_halves(wasm_v128_load(group + NB_X8_HALVES), k) : d;
     for (size_t t = 0; t < nt; t++) {
       const v128_t da = wasm_v128_load32_splat(a.d[t] + b), sum = wasm_i32x4_dot_i16x8(wasm_v128_load32_splat(a.sums[t] + 2 * b), one);
       v128_t i0 = total[t].r0, i4 = total[t].r4;
       if (f->offset_shift) {
-        const v128_t offset = wasm_i32x4_shl(sum, (uint32_t)f->offset_shift);
+        const v128_t offset = nb_x8_offset(v, f, k, sum);
         i0 = wasm_i32x4_sub(i0, offset);
         i4 = wasm_i32x4_sub(i4, offset);
       }
@@ -261,7 +254,6 @@ NB_INLINE v128_t nb_x8_tile32(const nb_x8_variant *v, const nb_x8_format *f, con
       acc[t].r4 = wasm_f32x4_add(acc[t].r4, y4);
     }
   }
-  return greatest;
 }
 
 // 64 numbers of 6 bits, out of 48 bytes, to 4 vectors of bytes.
@@ -321,10 +313,9 @@ NB_INLINE nb_x8 nb_x8_factor_sums(const nb_x8_format *f, const nb_x8_factors *fa
 }
 
 // Blocks of 256: 8 or 16 stretches.
-NB_INLINE v128_t nb_x8_tile256(const nb_x8_variant *v, const nb_x8_format *f, const nb_x8_constants *k, const uint8_t *group, size_t blocks, nb_x8_vectors a,
+NB_INLINE void nb_x8_tile256(const nb_x8_variant *v, const nb_x8_format *f, const nb_x8_constants *k, const uint8_t *group, size_t blocks, nb_x8_vectors a,
                                size_t nt, nb_x8 acc[4]) {
   const v128_t zero = wasm_i32x4_const(0, 0, 0, 0);
-  v128_t greatest = zero;
   for (size_t t = 0; t < nt; t++) acc[t] = (nb_x8){zero, zero};
   for (size_t b = 0; b < blocks; b++, group += f->block_bytes) {
     nb_x8_factors factors;
@@ -337,22 +328,14 @@ NB_INLINE v128_t nb_x8_tile256(const nb_x8_variant *v, const nb_x8_format *f, co
       for (size_t t = 0; t < nt; t++) q[t] = a.q[t] + 256 * b + (size_t)(f->span * j);
       v->stretch(f, k, stretch, q, nt, v->spread(factors.scales[j]), total);
     }
-    const v128_t halves = wasm_v128_load(group);
-    const nb_x8 d = nb_x8_halves(halves, k);
-    greatest = wasm_u16x8_max(greatest, wasm_v128_and(halves, k->magnitude));
-    nb_x8 dmin = d;
-    if (f->mins) {
-      const v128_t second = wasm_v128_load(group + NB_X8_HALVES);
-      dmin = nb_x8_halves(second, k);
-      greatest = wasm_u16x8_max(greatest, wasm_v128_and(second, k->magnitude));
-    }
+    const nb_x8 d = nb_x8_halves(wasm_v128_load(group), k), dmin = f->mins ? nb_x8_halves(wasm_v128_load(group + NB_X8_HALVES), k) : d;
     for (size_t t = 0; t < nt; t++) {
       const v128_t da = wasm_v128_load32_splat(a.d[t] + b);
       const nb_x8 s = nb_x8_factor_sums(f, &factors, a.sums[t] + 16 * b);
       v128_t i0 = total[t].r0, i4 = total[t].r4;
       if (f->offset_shift) {
-        i0 = wasm_i32x4_sub(i0, wasm_i32x4_shl(s.r0, (uint32_t)f->offset_shift));
-        i4 = wasm_i32x4_sub(i4, wasm_i32x4_shl(s.r4, (uint32_t)f->offset_shift));
+        i0 = wasm_i32x4_sub(i0, nb_x8_offset(v, f, k, s.r0));
+        i4 = wasm_i32x4_sub(i4, nb_x8_offset(v, f, k, s.r4));
       }
       v128_t y0 = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(i0), wasm_f32x4_mul(d.r0, da));
       v128_t y4 = wasm_f32x4_mul(wasm_f32x4_convert_i32x4(i4), wasm_f32x4_mul(d.r4, da));
@@ -364,25 +347,25 @@ NB_INLINE v128_t nb_x8_tile256(const nb_x8_variant *v, const nb_x8_format *f, co
       acc[t].r4 = wasm_f32x4_add(acc[t].r4, y4);
     }
   }
-  return greatest;
 }
 
 // The count of vectors is a constant in each copy, so that sums stay in registers.
-NB_INLINE v128_t nb_x8_tile(const nb_x8_variant *v, const nb_x8_format *f, const nb_x8_constants *k, const uint8_t *group, size_t blocks, nb_x8_vectors a,
+NB_INLINE void nb_x8_tile(const nb_x8_variant *v, const nb_x8_format *f, const nb_x8_constants *k, const uint8_t *group, size_t blocks, nb_x8_vectors a,
                             size_t nt, nb_x8 acc[4]) {
-  return f->stretches == 1 ? nb_x8_tile32(v, f, k, group, blocks, a, nt, acc) : nb_x8_tile256(v, f, k, group, blocks, a, nt, acc);
+  if (f->stretches == 1) nb_x8_tile32(v, f, k, group, blocks, a, nt, acc);
+  else nb_x8_tile256(v, f, k, group, blocks, a, nt, acc);
 }
 
-NB_INLINE void nb_x8_matmul(const nb_x8_variant variant, const nb_x8_format format, const nb_matrix *w, const nb_act *a, float *y, size_t ystride,
-                            size_t row0, size_t row1) {
+// is_signed: of NB_BYTES.
+NB_INLINE void nb_x8_matmul(const nb_x8_variant variant, const nb_x8_format format, bool is_signed, const nb_matrix *w, const nb_act *a, float *y,
+                            size_t ystride, size_t row0, size_t row1) {
   const nb_x8_variant *v = &variant;
   const nb_x8_format *f = &format;
   const size_t block = f->stretches == 1 ? 32 : 256, blocks = a->cols / block;
   assert(a->kind == (block == 32 ? NB_ACT_Q8_32 : NB_ACT_Q8_256) && a->cols == w->cols && w->layout == NB_LAYOUT_X8 && row0 % 8 == 0 && row1 % 8 == 0);
-  const nb_x8_constants k = nb_x8_constants_of(v->planes);
+  const nb_x8_constants k = nb_x8_constants_of(v->eight, is_signed);
   for (size_t r = row0; r < row1; r += NB_X8_ROWS) {
     const uint8_t *group = w->data + r * w->row_bytes;
-    v128_t greatest = wasm_i32x4_const(0, 0, 0, 0);
     for (size_t t0 = 0; t0 < a->n; t0 += 4) {
       const size_t nt = a->n - t0 < 4 ? a->n - t0 : 4;
       nb_x8_vectors x;
@@ -393,32 +376,30 @@ NB_INLINE void nb_x8_matmul(const nb_x8_variant variant, const nb_x8_format form
         x.d[i] = a->d + t * blocks;
       }
       nb_x8 acc[4];
-      greatest = wasm_u16x8_max(greatest, nt == 1 ? nb_x8_tile(v, f, &k, group, blocks, x, 1, acc) : nb_x8_tile(v, f, &k, group, blocks, x, 4, acc));
+      if (nt == 1) nb_x8_tile(v, f, &k, group, blocks, x, 1, acc);
+      else nb_x8_tile(v, f, &k, group, blocks, x, 4, acc);
       for (size_t t = 0; t < nt; t++) {
         float *out = y + (t0 + t) * ystride + r;
         wasm_v128_store(out, acc[t].r0);
         wasm_v128_store(out + 4, acc[t].r4);
       }
     }
-    if (wasm_v128_any_true(wasm_u16x8_ge(greatest, wasm_i16x8_splat(0x7c00)))) {
-      if (block == 32) nb_matmul_block32_q8_scalar(w, a, y, ystride, r, r + NB_X8_ROWS);
-      else nb_matmul_block256_q8_scalar(w, a, y, ystride, r, r + NB_X8_ROWS);
-    }
   }
 }
 
-// One function for all types: each has its own copy of the code above.
+// One function for all types: each has its own copy of the code above, apart from the others, so that engines optimise what is in use only.
+#define NB_APART static __attribute__((noinline))
 #define NB_X8_MATMUL(name, variant)                                                                                                \
-  static void name##_q4_0(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q4_0, w, a, y, s, r0, r1); }     \
-  static void name##_q4_1(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q4_1, w, a, y, s, r0, r1); }     \
-  static void name##_q5_0(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q5_0, w, a, y, s, r0, r1); }     \
-  static void name##_q5_1(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q5_1, w, a, y, s, r0, r1); }     \
-  static void name##_q8_0(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q8_0, w, a, y, s, r0, r1); }     \
-  static void name##_iq4_nl(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_IQ4_NL, w, a, y, s, r0, r1); } \
-  static void name##_q4_k(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q4_K, w, a, y, s, r0, r1); }     \
-  static void name##_q5_k(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q5_K, w, a, y, s, r0, r1); }     \
-  static void name##_q6_k(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q6_K, w, a, y, s, r0, r1); }     \
-  static void name##_iq4_xs(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_IQ4_XS, w, a, y, s, r0, r1); } \
+  NB_APART void name##_q4_0(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q4_0, false, w, a, y, s, r0, r1); }     \
+  NB_APART void name##_q4_1(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q4_1, false, w, a, y, s, r0, r1); }     \
+  NB_APART void name##_q5_0(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q5_0, false, w, a, y, s, r0, r1); }     \
+  NB_APART void name##_q5_1(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q5_1, false, w, a, y, s, r0, r1); }     \
+  NB_APART void name##_q8_0(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q8_0, false, w, a, y, s, r0, r1); }     \
+  NB_APART void name##_iq4_nl(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_IQ4_NL, false, w, a, y, s, r0, r1); } \
+  NB_APART void name##_q4_k(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q4_K, false, w, a, y, s, r0, r1); }     \
+  NB_APART void name##_q5_k(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q5_K, false, w, a, y, s, r0, r1); }     \
+  NB_APART void name##_q6_k(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_Q6_K, false, w, a, y, s, r0, r1); }     \
+  NB_APART void name##_iq4_xs(const nb_matrix *w, const nb_act *a, float *y, size_t s, size_t r0, size_t r1) { nb_x8_matmul(variant, NB_X8_IQ4_XS, false, w, a, y, s, r0, r1); } \
   void name(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {                               \
     switch (w->type) {                                                                                                               \
       case NB_TYPE_Q4_0: name##_q4_0(w, a, y, ystride, row0, row1); break;                                                           \

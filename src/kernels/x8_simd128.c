@@ -61,7 +61,7 @@ NB_INLINE void stretch_sums(const nb_x8_format *f, const nb_x8_constants *k, con
   }
 }
 
-#define VARIANT ((nb_x8_variant){stretch_sums, spread, false})
+#define VARIANT ((nb_x8_variant){stretch_sums, spread, NB_IN_16_BITS})
 NB_X8_MATMUL(nb_matmul_x8_simd128, VARIANT)
 
 #else

@@ -266,7 +266,7 @@ static void pack_complete_groups(nb_loader *l) {
   const size_t row_bytes = (size_t)(t->info->bytes / t->info->dims[1]), group = nb_pack_group_rows(t->layout) * row_bytes;
   while (l->packed + group <= l->filled) {
     if (!nb_pack_group(t->info->type, t->layout, row_bytes, t->data + l->packed, l->scratch)) {
-      for (; l->packed > 0; l->packed -= group) nb_unpack_group(row_bytes, t->data + l->packed - group, l->scratch);
+      for (; l->packed > 0; l->packed -= group) nb_unpack_group(t->info->type, t->layout, row_bytes, t->data + l->packed - group, l->scratch);
       t->layout = NB_LAYOUT_ROWS;
       return;
     }

@@ -222,7 +222,7 @@ static nb_status pack(placed *p, nb_error *err) {
     fits = nb_pack_group(p->info.type, layout, row_bytes, p->data + r * row_bytes, scratch);
     if (fits) r += group;
   }
-  for (; !fits && r > 0; r -= group) nb_unpack_group(row_bytes, p->data + (r - group) * row_bytes, scratch);
+  for (; !fits && r > 0; r -= group) nb_unpack_group(p->info.type, layout, row_bytes, p->data + (r - group) * row_bytes, scratch);
   free(scratch);
   if (fits) p->layout = layout;
   return NB_OK;

@@ -45,6 +45,18 @@ static double one_turn(const variant *v, const nb_matrix *w, const nb_act *a, fl
   return elapsed / runs;
 }
 
+// Codes of 8 bits as one operand: on the machines that take it, for the types that have them.
+static bool measurable(const variant *v) {
+#ifdef NB_RELAXED
+  const bool is_signed = v->fn == matmul_x8_relaxed_i32_signed, is_unsigned = v->fn == matmul_x8_relaxed_i32_unsigned;
+  if (!is_signed && !is_unsigned) return true;
+  return takes(is_signed ? NB_X8_SIGNED_BYTES : NB_X8_UNSIGNED_BYTES) && (v->type == NB_TYPE_Q8_0 || v->type == NB_TYPE_IQ4_NL || v->type == NB_TYPE_IQ4_XS);
+#else
+  (void)v;
+  return true;
+#endif
+}
+
 static size_t alternatives_of(nb_type type, bool scalar, variant *out) {
   size_t n = 0;
   if (type == NB_TYPE_F32 || type == NB_TYPE_F16 || type == NB_TYPE_BF16) {
@@ -57,7 +69,7 @@ static size_t alternatives_of(nb_type type, bool scalar, variant *out) {
   }
   if (scalar) out[n++] = (variant){"scalar", type, NB_LAYOUT_ROWS, specification_of(type)};
   for (size_t v = 0; v < N_VARIANTS; v++) {
-    if (VARIANTS[v].type == type && VARIANTS[v].fn != nb_matmul) out[n++] = VARIANTS[v];
+    if (VARIANTS[v].type == type && VARIANTS[v].fn != nb_matmul && measurable(&VARIANTS[v])) out[n++] = VARIANTS[v];
   }
   return n;
 }

@@ -152,6 +152,9 @@ static void packed_rows_decode_to_the_same_bits(void) {
           CHECK(memcmp(nb_file_block(&packed.w, r, k, &buffer), file, info->block_bytes) == 0);
         }
       }
+      uint8_t scratch[8 * 5 * 256];
+      for (size_t r = 0; r + 8 <= ROWS; r += 8) nb_unpack_group(ALL_TYPES[i], NB_LAYOUT_X8, rows.w.row_bytes, (uint8_t *)packed.memory.p + r * rows.w.row_bytes, scratch);
+      CHECK(memcmp(packed.memory.p, rows.memory.p, ROWS * rows.w.row_bytes) == 0);
       matrix_free(&rows);
       matrix_free(&packed);
     }
@@ -182,7 +185,7 @@ static void packed_halves_decode_to_the_same_bits(void) {
         CHECK(memcmp(a, b, cols * sizeof(float)) == 0);
       }
       uint8_t scratch[2 * 2 * MOST];
-      for (size_t r = 0; r + 2 <= ROWS; r += 2) nb_unpack_group(rows.w.row_bytes, (uint8_t *)packed.memory.p + r * rows.w.row_bytes, scratch);
+      for (size_t r = 0; r + 2 <= ROWS; r += 2) nb_unpack_group(NB_TYPE_F16, NB_LAYOUT_F16_BELOW_128, rows.w.row_bytes, (uint8_t *)packed.memory.p + r * rows.w.row_bytes, scratch);
       CHECK(memcmp(packed.memory.p, rows.memory.p, ROWS * rows.w.row_bytes) == 0);
       matrix_free(&rows);
       matrix_free(&packed);
@@ -190,9 +193,29 @@ static void packed_halves_decode_to_the_same_bits(void) {
   }
 }
 
-// 128 and more, infinities and NaN have no place in that layout: such rows stay as they are.
+// 128 and more, infinities and NaN have no place in the layouts: such rows stay as they are.
 static void large_halves_are_refused(void) {
   static const uint16_t large[] = {0x5800, 0xd800, 0x7bff, 0x7c00, 0xfc00, 0x7e00};
+  uint64_t state = 13;
+  for (size_t i = 0; i < N_BLOCK_TYPES; i++) {
+    const size_t size = nb_type_get(ALL_TYPES[i])->block_size;
+    if (nb_pack_layout(ALL_TYPES[i], 8, size) != NB_LAYOUT_X8) continue;
+    const half_offsets halves = halves_of(ALL_TYPES[i]);
+    for (size_t k = 0; k < sizeof large / sizeof *large; k++) {
+      for (int second = 0; second <= (halves.second >= 0); second++) {
+        test_matrix m = matrix_new(ALL_TYPES[i], 16, 2 * size, &state);  // in the first group or in the second
+        put_half((uint8_t *)m.memory.p + (2 * k + 5) * m.w.row_bytes - nb_type_get(ALL_TYPES[i])->block_bytes + (second ? halves.second : halves.first), large[k]);
+        uint8_t *before = malloc(16 * m.w.row_bytes);
+        if (!before) abort();
+        memcpy(before, m.memory.p, 16 * m.w.row_bytes);
+        matrix_pack(&m);
+        CHECK_EQ_INT(m.w.layout, NB_LAYOUT_ROWS);
+        CHECK(memcmp(m.memory.p, before, 16 * m.w.row_bytes) == 0);
+        free(before);
+        matrix_free(&m);
+      }
+    }
+  }
   for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
     for (size_t at = 0; at < 22; at += 7) {
       uint16_t window[22], before[22], scratch[22];
@@ -216,10 +239,10 @@ static void check_place(nb_type type, size_t row, size_t file_byte, uint8_t valu
 }
 
 static void packed_bytes_stand_where_the_description_says(void) {
-  check_place(NB_TYPE_Q4_0, 3, 1, 0x3c, 7, 0x3c);                                     // a half, row by row
+  check_place(NB_TYPE_Q4_0, 3, 1, 0x3c, 7, 0x64);                                     // a half, row by row, ten exponents further
   check_place(NB_TYPE_Q4_0, 5, 2 + 9, 0xa5, 16 + 2 * 32 + 5 * 4 + 1, 0xa5);           // byte 9 is byte 1 of word 2
   check_place(NB_TYPE_IQ4_NL, 0, 2 + 15, 0x12, 16 + 3 * 32 + 3, 0x12);
-  check_place(NB_TYPE_Q4_1, 7, 2, 0x77, 16 + 14, 0x77);                               // m
+  check_place(NB_TYPE_Q4_1, 7, 3, 0x44, 16 + 15, 0x6c);                               // m
   check_place(NB_TYPE_Q5_0, 2, 2 + 3, 0x40, 16 + 2 * 4 + 2, 0x80);                    // column 30 = 4 * 7 + 2
   check_place(NB_TYPE_Q5_1, 1, 4 + 0, 0x02, 32 + 1 * 4 + 1, 0x01);                    // column 1
   check_place(NB_TYPE_Q8_0, 6, 2 + 21, 0xff, 16 + 5 * 32 + 6 * 4 + 1, 0xff);

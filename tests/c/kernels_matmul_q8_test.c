@@ -35,6 +35,22 @@ static void the_specification_gives_the_same_bits_from_packed_weights(void) {
   }
 }
 
+// Natively the instruction clamps, so that bytes of 128 and more are of no use, and sums in 16 bits are the default; what an engine does is
+// for it to say, and the choice follows.
+static void the_faster_sums_are_those_of_the_machine(void) {
+#ifdef NB_RELAXED
+#ifndef __wasm__
+  CHECK(nb_x8_relaxed_i32_works() && nb_x8_relaxed_i32_bytes() == NB_X8_NO_BYTES);
+#endif
+  CHECK_EQ_INT(nb_matmul_sums_in_32_faster(), nb_x8_relaxed_i32_works() && nb_x8_relaxed_i32_bytes() != NB_X8_NO_BYTES);
+  CHECK_EQ_INT(nb_matmul_sums_in_32(true), nb_x8_relaxed_i32_works());
+  every_shape_gives_the_same_bits();
+  CHECK_EQ_INT(nb_matmul_sums_in_32(false), nb_x8_relaxed_i32_works());
+#else
+  CHECK(!nb_matmul_sums_in_32_faster() && !nb_matmul_sums_in_32(true));
+#endif
+}
+
 int main(void) {
   every_type_and_layout_has_its_variants();
   the_specification_gives_the_same_bits_from_packed_weights();
@@ -44,5 +60,6 @@ int main(void) {
   sums_that_all_add_up_do_not_overflow();
   odd_scales_give_the_same_bits();
   odd_activations_give_the_same_bits();
+  the_faster_sums_are_those_of_the_machine();
   return check_result();
 }

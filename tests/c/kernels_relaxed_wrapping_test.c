@@ -25,8 +25,11 @@ static void the_dot_product_is_the_wrapping_one(void) {
   CHECK_EQ_INT(out[0], -256);
 }
 
+static void such_a_machine_takes_signed_bytes(void) { CHECK(nb_x8_relaxed_i32_works() && nb_x8_relaxed_i32_bytes() == NB_X8_SIGNED_BYTES); }
+
 int main(void) {
   the_dot_product_is_the_wrapping_one();
+  such_a_machine_takes_signed_bytes();
   every_shape_gives_the_same_bits();
   the_largest_weights_and_activations_do_not_overflow();
   sums_that_all_add_up_do_not_overflow();

@@ -189,7 +189,7 @@ static inline void matrix_pack(test_matrix *m) {
   m->w.layout = layout;
   for (size_t r = 0; r + group <= m->w.rows; r += group) {
     if (nb_pack_group(m->w.type, layout, row_bytes, data + r * row_bytes, scratch)) continue;
-    while (r > 0) nb_unpack_group(row_bytes, data + (r -= group) * row_bytes, scratch);
+    while (r > 0) nb_unpack_group(m->w.type, layout, row_bytes, data + (r -= group) * row_bytes, scratch);
     m->w.layout = NB_LAYOUT_ROWS;
     break;
   }

@@ -71,29 +71,31 @@ static void pieces(void) {
   }
 }
 
-// F16 matrices are rearranged on the way in, unless a number is too large for that, wherever it is.
-static void large_halves(void) {
-  static const tiny_shape SHAPE = {"qwen3", 1, 8, 12, 4, 2, 8, 24, NB_TYPE_F16, 0};
+// Matrices are rearranged on the way in, unless one of their halves is too large for that, wherever it is.
+static void large_halves(nb_type type, uint32_t d_model, uint32_t d_ff, size_t step) {
+  const tiny_shape shape = {"qwen3", 1, d_model, d_ff, 4, 2, 8, 24, type, 0};
   const char *const name = "blk.0.ffn_up.weight";
-  for (size_t at = 0; at < 12 * 8; at += 5) {
+  const size_t bytes = (size_t)d_model * d_ff / nb_type_get(type)->block_size * nb_type_get(type)->block_bytes;
+  for (size_t at = 0; at < bytes; at += step) {
     for (int large = 0; large < 2; large++) {
       gguf_writer w;
       nb_error err = {0};
       gw_begin(&w, 3);
-      tiny_config(&w, &SHAPE);
+      tiny_config(&w, &shape);
       tiny_bpe(&w, "gpt-2");
-      tiny_ends(&w, &SHAPE);
-      tiny_layer(&w, &SHAPE, 0);
+      tiny_ends(&w, &shape);
+      tiny_layer(&w, &shape, 0);
       gw_finish(&w);
       uint8_t *file = data_of(&w, name);
-      if (large) memcpy(file + 2 * at, "\x00\x58", 2);  // 128
+      memcpy(file + at, large ? "\x00\x58" : "\xff\x57", 2);  // 128, and what is below it
       nb_model *m = NULL;
       CHECK(exercise_load(w.bytes, w.n, 7, 0, &m, &err) == NB_OK);
       if (m) {
         const nb_loaded_tensor *t = nb_find_loaded(m->tensors, m->n_tensors, NB_STR("blk.0.ffn_up.weight"));
-        CHECK_EQ_INT(t->layout, large ? NB_LAYOUT_ROWS : NB_LAYOUT_F16_BELOW_128);
+        CHECK_EQ_INT(t->layout, large ? NB_LAYOUT_ROWS : nb_pack_layout(type, d_ff, d_model));
+        CHECK(nb_pack_layout(type, d_ff, d_model) != NB_LAYOUT_ROWS);
         CHECK(m->weights.layers[0].up.layout == t->layout);
-        CHECK((memcmp(t->data, file, 2 * 8 * 12) == 0) == (large == 1));
+        CHECK((memcmp(t->data, file, bytes) == 0) == (large == 1));
       }
       nb_model_free(m);
       gw_free(&w);
@@ -384,7 +386,8 @@ static void messages(void) {
 
 int main(void) {
   pieces();
-  large_halves();
+  large_halves(NB_TYPE_F16, 8, 12, 10);
+  large_halves(NB_TYPE_Q4_0, 64, 96, 11 * 18);
   header_only();
   split();
   integers();
