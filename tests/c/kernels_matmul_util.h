@@ -29,15 +29,22 @@ enum { N_X8_TYPES = 10 };
 #define IN_X8(name, type, fn) {name, NB_TYPE_##type, NB_LAYOUT_X8, fn},
 
 #ifdef NB_RELAXED
+// Asked once, at the start, as engines are asked in use: Node 20's computes the instruction wrongly until it has optimised a function.
+static inline bool i32_works(void) {
+  static int answer = -1;
+  if (answer < 0) answer = nb_x8_relaxed_i32_works();
+  return answer == 1;
+}
+
 static inline void matmul_x8_relaxed_i32(const nb_matrix *w, const nb_act *a, float *y, size_t ystride, size_t row0, size_t row1) {
   // Engines that compute the instruction wrongly never get to use it.
-  (nb_x8_relaxed_i32_works() ? nb_matmul_x8_relaxed_i32 : nb_matmul_x8_relaxed)(w, a, y, ystride, row0, row1);
+  (i32_works() ? nb_matmul_x8_relaxed_i32 : nb_matmul_x8_relaxed)(w, a, y, ystride, row0, row1);
 }
 
 // Natively both sorts of machines are played.
 static inline bool takes(nb_relaxed_bytes bytes) {
 #ifdef __wasm__
-  return nb_x8_relaxed_i32_works() && nb_x8_relaxed_i32_bytes() == bytes;
+  return i32_works() && nb_x8_relaxed_i32_bytes() == bytes;
 #else
   (void)bytes;
   return true;
