@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { readFile } from 'node:fs/promises'
 import { describe, test } from 'node:test'
 import { openPage, until } from './browser.js'
-import { ask, idle, lastNote, ready, settings } from './page.js'
+import { ask, halt, idle, lastNote, ready, settings } from './page.js'
 
 /** @typedef {import('playwright-core').Page} Page */
 
@@ -119,18 +119,13 @@ describe('the keyboard', () => {
     await page.keyboard.type('One line')
     await page.keyboard.press('Shift+Enter')
     await page.keyboard.type('and another')
-    // Escape from within the page, when the second token is there: from here it might come when the answer has long ended.
-    await page.evaluate(() => new MutationObserver((_, observer) => {
-      if (!document.getElementById('speed')?.textContent) return
-      observer.disconnect()
-      ;/** @type {any} */ (window).busy = document.getElementById('messages')?.getAttribute('aria-busy')
-      document.activeElement?.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', bubbles: true, cancelable: true }))
-    }).observe(document.body, { subtree: true, characterData: true, childList: true }))
+    await page.evaluate(halt)
     await page.keyboard.press('Enter')
     assert.equal(await page.locator('.user .body').textContent(), 'One line\nand another')
-    await until(async () => /Stopped/.test(await lastNote(page)), 'the answer is stopped')
+    await page.waitForFunction(() => (document.querySelector('.assistant .body')?.textContent?.length ?? 0) > 0)
+    assert.equal(await page.getAttribute('#messages', 'aria-busy'), 'true')
+    await page.keyboard.press('Escape')
     await idle(page)
-    assert.equal(await page.evaluate(() => /** @type {any} */ (window).busy), 'true')
     assert.equal(await page.getAttribute('#messages', 'aria-busy'), null)
     assert.match(await page.innerText('#announce'), /Stopped/)
     assert.deepEqual(complaints, [])

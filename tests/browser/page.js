@@ -35,6 +35,18 @@ export async function ask(page, text) {
   await until(async () => /tokens? |failed/.test(`${await lastNote(page)} ${await page.locator('.note.failed').count() ? 'failed' : ''}`) && await page.evaluate(() => !document.body.hasAttribute('data-busy')), 'the answer')
 }
 
+/** For the page to evaluate: its next answer comes to a halt after two tokens, however fast the engine is, so that there is time to stop it. */
+export function halt() {
+  const post = Worker.prototype.postMessage
+  Worker.prototype.postMessage = function (/** @type {any} */ message, /** @type {any[]} */ ...rest) {
+    if (message?.pull) { // what the page takes for many
+      Worker.prototype.postMessage = post
+      message.pull = 2
+    }
+    return /** @type {Function} */ (post).call(this, message, ...rest)
+  }
+}
+
 /** The conversations that the page keeps, the latest first. @param {Page} page @returns {Promise<import('../../demo/store.js').Chat[]>} */
 export const stored = (page) => page.evaluate(() => new Promise((resolve, reject) => {
   const opening = indexedDB.open('nibble')
